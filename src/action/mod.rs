@@ -1,0 +1,270 @@
+//! Doors out: what a flow can do to the world. One file per service, one line in [`ALL`].
+//!
+//! An action gets arguments and gives an outcome. It knows neither Rhai nor the store nor channels,
+//! holds no state that matters, and never retries by itself: whether and when to try again is
+//! decided in one place, `run`.
+
+pub mod canopsis;
+pub mod file;
+pub mod http;
+pub mod mail;
+pub mod pagerduty;
+pub mod redmine;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::event::Value;
+
+/// Every action, in the order in which the documentation lists them.
+pub const ALL: &[&dyn Action] = &[
+    &redmine::Redmine,
+    &pagerduty::PagerDuty,
+    &canopsis::Canopsis,
+    &http::Http,
+    &mail::Mail,
+    &file::File,
+];
+
+/// A service that flows can act on.
+pub trait Action: Sync {
+    /// The module's name in scripts: `redmine` of `redmine::open`.
+    fn name(&self) -> &'static str;
+
+    /// One sentence for listings.
+    fn about(&self) -> &'static str;
+
+    /// What can be asked of it.
+    fn verbs(&self) -> &'static [Verb];
+
+    /// Does it, once. Bounded in time by the caller and by the service's own timeout.
+    fn perform<'a>(&'a self, call: Call<'a>) -> Performing<'a>;
+}
+
+/// A future outcome of [`Action::perform`].
+pub type Performing<'a> = Pin<Box<dyn Future<Output = Result<Value, Failure>> + Send + 'a>>;
+
+/// One thing that an action can do, with its documentation; from here come the Rhai modules,
+/// `list actions`, the README table, `check` and the editor definitions.
+#[derive(Debug)]
+pub struct Verb {
+    /// `open` of `redmine::open`.
+    pub name: &'static str,
+    /// What it takes, in order, optional ones last.
+    pub arguments: &'static [Argument],
+    /// One sentence.
+    pub about: &'static str,
+    /// A line of Rhai that shows it.
+    pub example: &'static str,
+    /// What a crash in the middle may lead to.
+    pub repeat: Repeat,
+}
+
+impl Verb {
+    /// How many arguments it needs at least.
+    pub fn required(&self) -> usize {
+        self.arguments
+            .iter()
+            .filter(|argument| !argument.optional)
+            .count()
+    }
+}
+
+/// One argument of a [`Verb`].
+#[derive(Debug)]
+pub struct Argument {
+    /// Its name in documentation and messages.
+    pub name: &'static str,
+    /// What it may be: `text`, `map`, `integer` …, as people say it.
+    pub kind: &'static str,
+    /// True if it may be left out.
+    pub optional: bool,
+}
+
+impl Argument {
+    /// An argument that must be given.
+    pub const fn required(name: &'static str, kind: &'static str) -> Argument {
+        Argument {
+            name,
+            kind,
+            optional: false,
+        }
+    }
+
+    /// An argument that may be left out.
+    pub const fn optional(name: &'static str, kind: &'static str) -> Argument {
+        Argument {
+            name,
+            kind,
+            optional: true,
+        }
+    }
+}
+
+/// What may happen when the process dies between doing a thing and writing down that it was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// Doing it twice is the same as once: performed without flushing the intent first.
+    Safe,
+    /// Before doing it again the target is asked whether it was done.
+    LookUp,
+    /// Nobody can tell: the intent is flushed first, and the flow's policy decides after a crash.
+    InDoubt,
+}
+
+/// One try of one verb.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    /// Which of the action's verbs.
+    pub verb: &'a str,
+    /// As many as the verb requires at least; absent optional ones are simply missing.
+    pub arguments: &'a [Value],
+    /// The same for every try of this command, different for any other: `hash(run, seq)` in hex.
+    pub key: &'a str,
+    /// True if an earlier try may have reached the target (a crash, or an answer that never came).
+    pub in_doubt: bool,
+    /// The connections and settings.
+    pub services: &'a Services,
+}
+
+impl<'a> Call<'a> {
+    /// The argument at `index`, `Null` when it was left out.
+    pub fn argument(&self, index: usize) -> &'a Value {
+        const NOTHING: &Value = &Value::Null;
+        self.arguments.get(index).unwrap_or(NOTHING)
+    }
+
+    /// The text argument at `index`.
+    ///
+    /// # Errors
+    /// Refuses anything that is not text, naming the argument.
+    pub fn text(&self, index: usize, name: &str) -> Result<&'a str, Failure> {
+        self.argument(index).as_text().ok_or_else(|| {
+            let found = self.argument(index).kind();
+            Failure::refused(format!("`{name}` must be text, not {found}"))
+        })
+    }
+}
+
+/// Everything an action needs from outside: its settings and the shared connections.
+#[derive(Debug, Default)]
+pub struct Services {
+    /// The one HTTP client.
+    pub http: http::Client,
+    /// `[redmine]`
+    pub redmine: Option<redmine::Settings>,
+    /// `[pagerduty]`
+    pub pagerduty: Option<pagerduty::Settings>,
+    /// `[canopsis]`
+    pub canopsis: Option<canopsis::Settings>,
+    /// `[smtp]`
+    pub smtp: Option<mail::Settings>,
+    /// `[file]`
+    pub file: Option<file::Settings>,
+}
+
+/// Why an action did not succeed, and with that whether trying again makes sense.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// Refused, away or something else.
+    pub kind: FailureKind,
+    /// The target's status code, if it gave one.
+    pub status: Option<u16>,
+    /// A lowercase sentence with the target's own words.
+    pub message: String,
+    /// True if the target may have done it all the same (the answer got lost).
+    pub in_doubt: bool,
+}
+
+/// What a [`Failure`] means for the next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The target said no, or the arguments are wrong: never tried again.
+    Refused,
+    /// The target is away (connection, timeout, 408, 429, 5xx): tried until `give_up_after`.
+    Away {
+        /// How long the target asked us to stay away.
+        retry_after: Option<Duration>,
+    },
+    /// Something else: tried `attempts_max` times.
+    Other,
+}
+
+impl FailureKind {
+    /// The word that scripts see as `err.kind`.
+    pub fn word(self) -> &'static str {
+        match self {
+            FailureKind::Refused => "refused",
+            FailureKind::Away { .. } => "away",
+            FailureKind::Other => "other",
+        }
+    }
+}
+
+impl Failure {
+    /// A no that stays a no.
+    pub fn refused(message: impl Into<String>) -> Failure {
+        Failure {
+            kind: FailureKind::Refused,
+            status: None,
+            message: message.into(),
+            in_doubt: false,
+        }
+    }
+
+    /// The target is away.
+    pub fn away(message: impl Into<String>) -> Failure {
+        let kind = FailureKind::Away { retry_after: None };
+        Failure {
+            kind,
+            status: None,
+            message: message.into(),
+            in_doubt: false,
+        }
+    }
+
+    /// Something that a few more tries may mend.
+    pub fn other(message: impl Into<String>) -> Failure {
+        Failure {
+            kind: FailureKind::Other,
+            status: None,
+            message: message.into(),
+            in_doubt: false,
+        }
+    }
+
+    /// A section of settings.toml that the verb needs is not there.
+    pub fn not_configured(section: &str) -> Failure {
+        Failure::refused(format!("settings.toml has no [{section}] section"))
+    }
+
+    /// The same, with the target's status code.
+    #[must_use]
+    pub fn status(mut self, status: u16) -> Failure {
+        self.status = Some(status);
+        self
+    }
+
+    /// The same, saying that the target may have done it.
+    #[must_use]
+    pub fn in_doubt(mut self) -> Failure {
+        self.in_doubt = true;
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.message)
+    }
+}
+
+/// The action and verb that a script calls by `name`, such as `redmine::open`.
+pub fn find(name: &str) -> Option<(&'static dyn Action, &'static Verb)> {
+    let (module, verb) = name.split_once("::")?;
+    let action = ALL.iter().find(|action| action.name() == module)?;
+    let verb = action.verbs().iter().find(|known| known.name == verb)?;
+    Some((*action, verb))
+}

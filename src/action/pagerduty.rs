@@ -1,0 +1,21 @@
+//! Stub.
+use super::{Action, Call, Performing, Verb};
+/// Settings.
+#[derive(Debug, Default)]
+pub struct Settings {}
+/// The action.
+pub struct PagerDuty;
+impl Action for PagerDuty {
+    fn name(&self) -> &'static str {
+        "pagerduty"
+    }
+    fn about(&self) -> &'static str {
+        ""
+    }
+    fn verbs(&self) -> &'static [Verb] {
+        &[]
+    }
+    fn perform<'a>(&'a self, _call: Call<'a>) -> Performing<'a> {
+        Box::pin(async { Err(super::Failure::refused("not built")) })
+    }
+}

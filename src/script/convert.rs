@@ -1,0 +1,108 @@
+//! Between a script's `Dynamic` and our `Value`, without losing a type on the way.
+//!
+//! What cannot travel (closures, ranges, shared references that form a cycle) is an error that
+//! names it, never a silent text.
+
+use rhai::{Dynamic, ImmutableString};
+
+use super::blob::{Blob, TEXT_BYTES_MAX};
+use crate::event::{VALUE_DEPTH_MAX, Value};
+
+/// A script's view of `value`. Bytes, and text over 256 KiB, become an opaque blob.
+pub fn to_dynamic(value: &Value) -> Dynamic {
+    match value {
+        Value::Null => Dynamic::UNIT,
+        Value::Bool(yes) => (*yes).into(),
+        Value::Int(number) => (*number).into(),
+        Value::Float(number) => (*number).into(),
+        Value::Char(char) => (*char).into(),
+        Value::Text(text) if text.len() > TEXT_BYTES_MAX => {
+            Dynamic::from(Blob::long_text(text.clone()))
+        }
+        Value::Text(text) => ImmutableString::from(text.as_str()).into(),
+        Value::Bytes(bytes) => Dynamic::from(Blob::bytes(bytes.clone())),
+        Value::List(items) => Dynamic::from_array(items.iter().map(to_dynamic).collect()),
+        Value::Map(map) => {
+            let entry =
+                |(name, value): (&String, &Value)| (name.as_str().into(), to_dynamic(value));
+            Dynamic::from_map(map.iter().map(entry).collect())
+        }
+    }
+}
+
+/// The value that a script handed over.
+///
+/// # Errors
+/// A sentence naming what cannot leave a script: a function, a range, nesting beyond
+/// [`VALUE_DEPTH_MAX`].
+pub fn from_dynamic(dynamic: &Dynamic) -> Result<Value, String> {
+    convert(dynamic, 0)
+}
+
+fn convert(dynamic: &Dynamic, depth: usize) -> Result<Value, String> {
+    if depth > VALUE_DEPTH_MAX {
+        return Err(format!(
+            "a value is nested more than {VALUE_DEPTH_MAX} deep"
+        ));
+    }
+    if dynamic.is_shared() {
+        return convert(&dynamic.flatten_clone(), depth);
+    }
+    if dynamic.is_unit() {
+        return Ok(Value::Null);
+    }
+    scalar(dynamic).map_or_else(|| compound(dynamic, depth), Ok)
+}
+
+fn scalar(dynamic: &Dynamic) -> Option<Value> {
+    if let Ok(yes) = dynamic.as_bool() {
+        return Some(Value::Bool(yes));
+    }
+    if let Ok(number) = dynamic.as_int() {
+        return Some(Value::Int(number));
+    }
+    if let Ok(number) = dynamic.as_float() {
+        return Some(Value::Float(number));
+    }
+    if let Ok(char) = dynamic.as_char() {
+        return Some(Value::Char(char));
+    }
+    dynamic
+        .read_lock::<ImmutableString>()
+        .map(|text| Value::Text(text.to_string()))
+}
+
+fn compound(dynamic: &Dynamic, depth: usize) -> Result<Value, String> {
+    if let Some(array) = dynamic.read_lock::<rhai::Array>() {
+        let items: Result<Vec<Value>, String> =
+            array.iter().map(|item| convert(item, depth + 1)).collect();
+        return items.map(Value::List);
+    }
+    if let Some(map) = dynamic.read_lock::<rhai::Map>() {
+        let pairs: Result<_, String> = map
+            .iter()
+            .map(|(name, value)| Ok((name.to_string(), convert(value, depth + 1)?)))
+            .collect();
+        return pairs.map(Value::Map);
+    }
+    if let Some(blob) = dynamic.read_lock::<Blob>() {
+        return Ok(match blob.is_text() {
+            true => Value::Text(String::from_utf8_lossy(blob.as_bytes()).into_owned()),
+            false => Value::Bytes(blob.as_bytes().to_vec()),
+        });
+    }
+    if let Some(bytes) = dynamic.read_lock::<rhai::Blob>() {
+        return Ok(Value::Bytes(bytes.clone()));
+    }
+    Err(format!(
+        "{} cannot leave a script",
+        article(dynamic.type_name())
+    ))
+}
+
+fn article(type_name: &str) -> String {
+    match type_name {
+        "Fn" => "a function".to_owned(),
+        other => format!("a value of type {other}"),
+    }
+}

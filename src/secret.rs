@@ -1,0 +1,93 @@
+//! A secret: read from a file or the environment, used, and never printed.
+//!
+//! Invariant: the text leaves this type only through [`Secret::expose`], and nothing that is
+//! logged, journalled or shown calls it. `Debug` and `Display` give three stars.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// Largest file that is read as a secret.
+const SECRET_BYTES_MAX: u64 = 16 * 1024;
+
+/// A key, token or password.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// Takes over `text` as a secret.
+    pub fn new(text: String) -> Secret {
+        Secret(SecretString::from(text))
+    }
+
+    /// Reads a secret from a file, without the newline that editors leave at the end.
+    ///
+    /// # Errors
+    /// A sentence that names the file: missing, unreadable, larger than 16 KiB, empty, not UTF-8.
+    pub fn read(file: &Path) -> Result<Secret, String> {
+        let name = file.display();
+        let size = std::fs::metadata(file).map_err(|why| format!("cannot read {name}: {why}"))?;
+        if size.len() > SECRET_BYTES_MAX {
+            return Err(format!("{name} is larger than {SECRET_BYTES_MAX} bytes"));
+        }
+        let text =
+            std::fs::read_to_string(file).map_err(|why| format!("cannot read {name}: {why}"))?;
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.is_empty() {
+            return Err(format!("{name} is empty"));
+        }
+        Ok(Secret::new(text.to_owned()))
+    }
+
+    /// Reads the secret that a settings section names by `X_file` or `X_env`; `None` if neither
+    /// is set (an empty path counts as unset).
+    ///
+    /// # Errors
+    /// As [`Secret::read`]; also if both are set, or the variable is missing or empty.
+    pub fn from_settings(
+        key: &str,
+        file: &Option<PathBuf>,
+        env: &Option<String>,
+    ) -> Result<Option<Secret>, String> {
+        let file = file.as_ref().filter(|file| !file.as_os_str().is_empty());
+        let env = env.as_ref().filter(|env| !env.is_empty());
+        match (file, env) {
+            (None, None) => Ok(None),
+            (Some(_), Some(_)) => Err(format!("set {key}_file or {key}_env, not both")),
+            (Some(file), None) => Secret::read(file).map(Some),
+            (None, Some(env)) => match std::env::var(env) {
+                Ok(text) if !text.is_empty() => Ok(Some(Secret::new(text))),
+                _ => Err(format!("the environment variable {env} is not set")),
+            },
+        }
+    }
+
+    /// The text itself, for the one call that needs it.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("***")
+    }
+}
+
+impl PartialEq for Secret {
+    /// Compares without telling by its duration how much was right.
+    fn eq(&self, other: &Secret) -> bool {
+        use subtle::ConstantTimeEq;
+        self.expose()
+            .as_bytes()
+            .ct_eq(other.expose().as_bytes())
+            .into()
+    }
+}
