@@ -13,6 +13,24 @@ pub mod error;
 pub mod event;
 pub mod secret;
 
+pub mod duration;
+pub mod memory;
+
+// thinking: a script, and the gate between it and the world
+pub mod compile;
+pub mod engine;
+pub mod fault;
+pub mod gate;
+pub mod step;
+pub mod thinkers;
+mod vocabulary;
+
+// what people write
+pub mod config;
+pub mod document;
+pub mod flow;
+pub mod settings;
+
 // under the floor
 pub mod store;
 

@@ -1,7 +1,7 @@
 //! Stub.
 use super::{Action, Call, Performing, Verb};
 /// Settings.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, serde::Deserialize)]
 pub struct Settings {}
 /// The action.
 pub struct File;

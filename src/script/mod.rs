@@ -6,6 +6,7 @@
 
 pub mod blob;
 pub mod convert;
+pub mod events;
 pub mod json;
 pub mod mail;
 pub mod text;

@@ -1,0 +1,232 @@
+//! Rhai: one shared engine, its limits, and one step of a script through the gate.
+//!
+//! Invariants: a script reaches the world only through host words; whatever it does, the process
+//! lives (every limit here was chosen against scripts that abort one without it); the same script
+//! with the same answers asks the same questions, in this process and the next.
+
+use std::collections::BTreeSet;
+use std::sync::Once;
+use std::time::Duration;
+
+use rhai::packages::{Package, StandardPackage};
+use rhai::{CallFnOptions, Dynamic, EvalAltResult, FuncRegistration, Module, NativeCallContext};
+use rhai::{OptimizationLevel, Position, Scope};
+
+use crate::compile::{ScriptResolver, Script};
+use crate::event::Value;
+use crate::fault::ScriptError;
+use crate::gate::{Answer, Gate, HostWord, Question};
+use crate::script::convert::{from_dynamic, to_dynamic};
+use crate::script::{self, complain};
+use crate::step::{self, Stop};
+use crate::vocabulary;
+
+/// Nested function calls.
+pub const CALL_LEVELS_MAX: usize = 32;
+/// Nested expressions, outside and inside functions.
+pub const EXPRESSION_DEPTH_MAX: (usize, usize) = (48, 32);
+/// Bytes in one text.
+pub const TEXT_BYTES_MAX: usize = 256 * 1024;
+/// Elements in one array or map, counting nested ones.
+pub const ELEMENTS_MAX: usize = 4_096;
+/// Variables in scope, and functions in one script.
+pub const NAMES_MAX: usize = 256;
+/// Modules that one script may import, directly or not.
+pub const MODULES_MAX: usize = 32;
+/// Recorded with every run, so that a later engine knows how to keep it going: hashing seed,
+/// optimisation level and word versions as they are today.
+pub const ENGINE_FLAGS: i64 = 1;
+
+/// Makes closure names the same in every process; they would be random otherwise.
+const HASHING_SEED: [u64; 4] = [0x7669_6769, 0x6576_656e, 0x7466_6c6f, 0x7772_756e];
+
+/// The engine: shared by all threads that think, never changed after it was made.
+pub struct Engine {
+    pub(crate) rhai: rhai::Engine,
+    pub(crate) hosts: Vec<HostWord>,
+    /// Every word that is called without a module.
+    pub(crate) plain: BTreeSet<String>,
+}
+
+/// How a step ended.
+#[derive(Debug)]
+pub enum StepEnd {
+    /// The script came to its end with this value.
+    Done(Value),
+    /// It asked for something; the gate knows what.
+    Stopped,
+    /// It failed: an error it did not catch, or a limit.
+    Failed(ScriptError),
+}
+
+/// What a script finds bound when it begins.
+pub struct Input {
+    /// `event` and `meta`, or `events` for a batch.
+    pub bound: Vec<(&'static str, Dynamic)>,
+    /// How long it may think, from the flow's `run_seconds_max`.
+    pub thinking: Duration,
+}
+
+impl Engine {
+    /// An engine with all pure words and these host words.
+    pub fn new(hosts: Vec<HostWord>) -> Engine {
+        static SEED: Once = Once::new();
+        // Fails only if it was set before, and nobody else sets it.
+        SEED.call_once(|| {
+            let _ = rhai::config::hashing::set_hashing_seed(Some(HASHING_SEED));
+        });
+        let mut rhai = rhai::Engine::new_raw();
+        StandardPackage::new().register_into_engine(&mut rhai);
+        limit(&mut rhai);
+        for words in script::ALL {
+            words.register(&mut rhai);
+        }
+        crate::script::events::register(&mut rhai);
+        register_hosts(&mut rhai, &hosts);
+        rhai.on_print(step::print);
+        rhai.on_debug(|line, _, _| step::print(line));
+        rhai.on_progress(|_| step::progress().map(|_| Dynamic::UNIT));
+        rhai.set_module_resolver(ScriptResolver);
+        let plain = vocabulary::plain_words(&rhai);
+        Engine { rhai, hosts, plain }
+    }
+
+    /// Runs a script from the top. Must be called on a thread with a large stack.
+    pub fn step(&self, script: &Script, input: Input, gate: Box<dyn Gate>) -> (StepEnd, Box<dyn Gate>) {
+        let mut scope = Scope::new();
+        for (name, value) in input.bound {
+            scope.push_constant_dynamic(name, value);
+        }
+        step::begin(Some(gate), input.thinking);
+        let evaluated = self.rhai.eval_ast_with_scope::<Dynamic>(&mut scope, &script.ast);
+        drop(scope);
+        let end = match evaluated {
+            Ok(value) => from_dynamic(&value).map_or_else(|_| StepEnd::Done(Value::Null), StepEnd::Done),
+            Err(error) => self.failed(script, &error),
+        };
+        let (gate, stop) = step::end();
+        let end = match stop {
+            None => end,
+            Some(Stop::Asked) => StepEnd::Stopped,
+            Some(limit) => StepEnd::Failed(ScriptError::limit(limit.sentence(), end)),
+        };
+        (end, gate.unwrap_or_else(|| Box::new(NoGate)))
+    }
+
+    /// Calls the script's `fn filter(event)`, without running its top level; true if it has none.
+    ///
+    /// # Errors
+    /// What the filter raised; a filter that raises is not a "no".
+    pub fn filter(&self, script: &Script, event: Dynamic, thinking: Duration) -> Result<bool, ScriptError> {
+        if !script.has_filter {
+            return Ok(true);
+        }
+        step::begin(None, thinking);
+        let options = CallFnOptions::new().eval_ast(false);
+        let verdict = self.rhai.call_fn_with_options::<Dynamic>(
+            options,
+            &mut Scope::new(),
+            &script.ast,
+            "filter",
+            (event,),
+        );
+        let (_, stop) = step::end();
+        if let Some(limit) = stop {
+            return Err(ScriptError::sentence(limit.sentence()));
+        }
+        let verdict = verdict.map_err(|error| ScriptError::from_rhai(&script.bundle, &error))?;
+        verdict.as_bool().map_err(|found| {
+            ScriptError::sentence(format!("`filter` must give true or false, not {found}"))
+        })
+    }
+
+    fn failed(&self, script: &Script, error: &EvalAltResult) -> StepEnd {
+        StepEnd::Failed(ScriptError::from_rhai(&script.bundle, error))
+    }
+}
+
+struct NoGate;
+
+impl Gate for NoGate {
+    fn ask(&mut self, _: Question) -> Answer {
+        Answer::Stop
+    }
+
+    fn print(&mut self, _: &str) {}
+}
+
+fn limit(rhai: &mut rhai::Engine) {
+    let (outside, inside) = EXPRESSION_DEPTH_MAX;
+    // `None`: the default level needs exponential time on nested `switch`, `Full` calls host
+    // words while compiling.
+    rhai.set_optimization_level(OptimizationLevel::None);
+    rhai.set_max_operations(step::OPERATIONS_MAX);
+    rhai.set_max_call_levels(CALL_LEVELS_MAX);
+    rhai.set_max_expr_depths(outside, inside);
+    rhai.set_max_string_size(TEXT_BYTES_MAX);
+    rhai.set_max_array_size(ELEMENTS_MAX);
+    rhai.set_max_map_size(ELEMENTS_MAX);
+    rhai.set_max_variables(NAMES_MAX);
+    rhai.set_max_functions(NAMES_MAX);
+    rhai.set_max_modules(MODULES_MAX);
+    rhai.set_strict_variables(true);
+    // A text that becomes code would not be part of the version that a run is pinned to; the
+    // other two leave a step in ways that a journal cannot follow.
+    for symbol in ["eval", "timestamp", "exit"] {
+        rhai.disable_symbol(symbol);
+    }
+}
+
+fn register_hosts(rhai: &mut rhai::Engine, hosts: &[HostWord]) {
+    let mut modules: Vec<&str> = hosts.iter().map(|host| host.module).collect();
+    modules.sort_unstable();
+    modules.dedup();
+    for name in modules {
+        let mut module = Module::new();
+        for host in hosts.iter().filter(|host| host.module == name) {
+            register_host(&mut module, *host);
+        }
+        match name {
+            "" => drop(rhai.register_global_module(module.into())),
+            name => drop(rhai.register_static_module(name, module.into())),
+        }
+    }
+}
+
+/// Rhai knows functions by their number of arguments: one registration for each that fits.
+fn register_host(module: &mut Module, host: HostWord) {
+    for count in host.arguments_min()..=host.arguments.len() {
+        let word = host.full_name();
+        let named = FuncRegistration::new(host.name).with_volatility(true);
+        match count {
+            0 => drop(named.set_into_module(module, move |at: NativeCallContext| ask(&at, &word, []))),
+            1 => drop(named.set_into_module(module, move |at: NativeCallContext, a: Dynamic| {
+                ask(&at, &word, [a])
+            })),
+            2 => drop(named.set_into_module(
+                module,
+                move |at: NativeCallContext, a: Dynamic, b: Dynamic| ask(&at, &word, [a, b]),
+            )),
+            _ => drop(named.set_into_module(
+                module,
+                move |at: NativeCallContext, a: Dynamic, b: Dynamic, c: Dynamic| {
+                    ask(&at, &word, [a, b, c])
+                },
+            )),
+        }
+    }
+}
+
+fn ask<const N: usize>(at: &NativeCallContext, word: &str, arguments: [Dynamic; N]) -> script::Result {
+    let converted: Result<Vec<Value>, String> = arguments.iter().map(from_dynamic).collect();
+    let arguments = converted.map_err(|why| complain(at, format!("`{word}`: {why}")))?;
+    let question = Question { word: word.to_owned(), arguments };
+    match step::ask(question) {
+        Some(Answer::Value(value)) => Ok(to_dynamic(&value)),
+        Some(Answer::Error(error)) => {
+            Err(EvalAltResult::ErrorRuntime(to_dynamic(&error), at.call_position()).into())
+        }
+        Some(Answer::Stop) => Err(EvalAltResult::ErrorTerminated(Dynamic::UNIT, Position::NONE).into()),
+        None => Err(complain(at, format!("`{word}` cannot be used here: a filter only looks at the event"))),
+    }
+}

@@ -1,0 +1,173 @@
+//! Flow: a script under a channel, with its settings and its version.
+//!
+//! `flows/alert/open_ticket.rhai`: the path is the binding. Files whose name starts with `_` are
+//! modules that flows import.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::compile::{Bundle, Script};
+use crate::duration::Lasting;
+use crate::engine::Engine;
+use crate::error::{Diagnostic, Place};
+use crate::{document, event};
+
+/// Events that a batch may hold at most, whatever the settings say.
+pub const BATCH_EVENTS_MAX: usize = 100_000;
+
+/// A flow that can be run.
+#[derive(Debug)]
+pub struct Flow {
+    /// `open_ticket` of `flows/alert/open_ticket.rhai`.
+    pub name: String,
+    /// `alert` of `flows/alert/open_ticket.rhai`.
+    pub channel: String,
+    /// `open_ticket.toml`, or the defaults.
+    pub settings: FlowSettings,
+    /// The compiled script.
+    pub script: Arc<Script>,
+}
+
+impl Flow {
+    /// `alert/open_ticket`.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.channel, self.name)
+    }
+}
+
+/// `flows/<channel>/<name>.toml`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlowSettings {
+    /// Runs of this flow that think or act at the same time.
+    pub runs_at_once_max: usize,
+    /// Events with the same value in this field run one after another.
+    pub order_by: Option<String>,
+    /// Tries of one action, apart from those while the target is away.
+    pub attempts_max: u32,
+    /// How long a target may be away before an action fails.
+    pub give_up_after: Lasting,
+    /// Fields that make two events the same trouble: a further event for a live run is noted on it.
+    pub one_run_per: Vec<String>,
+    /// Seconds that one step may think.
+    pub run_seconds_max: u64,
+    /// What happens to an action that a crash left in doubt.
+    pub in_doubt: InDoubt,
+    /// Collects events and runs once for all of them.
+    pub batch: Option<BatchSettings>,
+}
+
+impl Default for FlowSettings {
+    fn default() -> FlowSettings {
+        FlowSettings {
+            runs_at_once_max: 16,
+            order_by: None,
+            attempts_max: 10,
+            give_up_after: Lasting(Duration::from_secs(3 * 86_400)),
+            one_run_per: Vec::new(),
+            run_seconds_max: 10,
+            in_doubt: InDoubt::Repeat,
+            batch: None,
+        }
+    }
+}
+
+/// The policy for an action of which nobody can tell whether it was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InDoubt {
+    /// Do it again with the same key, and say so in the journal.
+    Repeat,
+    /// Leave it to a person.
+    DeadLetter,
+}
+
+/// `[batch]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchSettings {
+    /// Events in one batch.
+    pub size_max: usize,
+    /// How long the oldest event of a batch may wait for company.
+    pub age_max: Lasting,
+}
+
+/// Reads a flow and all that it imports, and compiles it.
+///
+/// `root` is the folder of all flows, `shown` how messages name it.
+///
+/// # Errors
+/// Every mistake in the script, in its modules and in its settings.
+pub fn load(engine: &Engine, root: &Path, shown: &Path, path: &str) -> Result<Flow, Vec<Diagnostic>> {
+    let (channel, name) = path.split_once('/').unwrap_or(("", path));
+    let file = root.join(format!("{path}.rhai"));
+    let shown_file = shown.join(format!("{path}.rhai"));
+    let source = document::text(&file, &shown_file).map_err(|mistake| vec![mistake])?;
+    let settings = settings(root, shown, path)?;
+    let mut bundle = Bundle::of(&shown_file.display().to_string(), &source);
+    bundle.is_batch = settings.batch.is_some();
+    gather(engine, root, &mut bundle)?;
+    let script = engine.compile(bundle)?;
+    Ok(Flow { name: name.to_owned(), channel: channel.to_owned(), settings, script: Arc::new(script) })
+}
+
+fn settings(root: &Path, shown: &Path, path: &str) -> Result<FlowSettings, Vec<Diagnostic>> {
+    let file = root.join(format!("{path}.toml"));
+    let shown = shown.join(format!("{path}.toml"));
+    if !file.exists() {
+        return Ok(FlowSettings::default());
+    }
+    let settings: FlowSettings = document::read(&file, &shown).map_err(|mistake| vec![mistake])?;
+    let wrong = |message: &str| Err(vec![Diagnostic::new(format!("{}: {message}", shown.display()))]);
+    match &settings {
+        FlowSettings { runs_at_once_max: 0, .. } => wrong("runs_at_once_max must be at least 1"),
+        FlowSettings { attempts_max: 0, .. } => wrong("attempts_max must be at least 1"),
+        FlowSettings { run_seconds_max: 0 | 3601.., .. } => wrong("run_seconds_max must be 1 to 3600"),
+        FlowSettings { batch: Some(batch), .. } if !(1..=BATCH_EVENTS_MAX).contains(&batch.size_max) => {
+            wrong("[batch] size_max must be 1 to 100000")
+        }
+        _ => Ok(settings),
+    }
+}
+
+/// Puts the sources of all imports into the bundle, imports of imports included.
+fn gather(engine: &Engine, root: &Path, bundle: &mut Bundle) -> Result<(), Vec<Diagnostic>> {
+    let mut waiting = engine.imports(&bundle.source);
+    let mut from_script = waiting.len();
+    while let Some((path, position)) = (!waiting.is_empty()).then(|| waiting.remove(0)) {
+        let direct = from_script > 0;
+        from_script = from_script.saturating_sub(1);
+        if bundle.modules.contains_key(&path) {
+            continue;
+        }
+        let place = direct.then(|| bundle.place(None, position)).flatten();
+        let text = module_text(root, &path).map_err(|why| vec![placed(why, place)])?;
+        waiting.extend(engine.imports(&text));
+        bundle.modules.insert(path, text);
+    }
+    Ok(())
+}
+
+fn placed(why: String, place: Option<Place>) -> Diagnostic {
+    Diagnostic { message: why, place, help: None }
+}
+
+/// The text of a module. Its path has only plain names, and where it leads after all links is
+/// inside the folder of flows: a script is no way to other files.
+fn module_text(root: &Path, path: &str) -> Result<String, String> {
+    let plain = |part: &str| event::is_name(part.strip_prefix('_').unwrap_or(part));
+    if !path.split('/').all(plain) {
+        return Err(format!("import of `{path}`: a path under flows/ has only names of letters, digits, _ and -"));
+    }
+    let file = root.join(format!("{path}.rhai"));
+    let missing = |_| format!("module `{path}` not found; it would be flows/{path}.rhai");
+    let real = file.canonicalize().map_err(missing)?;
+    let home = root.canonicalize().map_err(missing)?;
+    if !real.starts_with(home) {
+        return Err(format!("import of `{path}` leads out of flows/"));
+    }
+    document::text(&real, &file).map_err(|mistake| mistake.message)
+}

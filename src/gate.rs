@@ -1,0 +1,76 @@
+//! The seam between a script that thinks and a server that acts.
+//!
+//! A script asks by calling a host word; whoever stands behind the gate answers from the journal,
+//! computes something local at once, or has the script stopped until an outcome is there.
+//! `run` stands behind it in the server, `cases` in a test.
+
+use crate::event::Value;
+
+/// What a script asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// The word as a script writes it: `redmine::open`, `now`.
+    pub word: String,
+    /// Its arguments, in order.
+    pub arguments: Vec<Value>,
+}
+
+/// What the gate says to it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// Here it is; the script goes on.
+    Value(Value),
+    /// It did not succeed; an error that the script may catch. The value is what `catch` sees.
+    Error(Value),
+    /// Not known yet: the script is stopped and will be run again from the top.
+    Stop,
+}
+
+/// Answers a script's questions during one step.
+pub trait Gate: Send {
+    /// Answers one question.
+    fn ask(&mut self, question: Question) -> Answer;
+
+    /// Takes a line that the script printed.
+    fn print(&mut self, line: &str);
+}
+
+/// A word that goes through the gate, with its documentation.
+#[derive(Debug, Clone, Copy)]
+pub struct HostWord {
+    /// The module, empty for plain words.
+    pub module: &'static str,
+    /// The name within the module.
+    pub name: &'static str,
+    /// Names and kinds of the arguments for documentation.
+    pub arguments: &'static [crate::action::Argument],
+    /// One sentence.
+    pub about: &'static str,
+    /// A line of Rhai that shows it.
+    pub example: &'static str,
+}
+
+impl HostWord {
+    /// `module::name`, or just the name.
+    pub fn full_name(&self) -> String {
+        match self.module {
+            "" => self.name.to_owned(),
+            module => format!("{module}::{}", self.name),
+        }
+    }
+
+    /// The fewest arguments it takes.
+    pub fn arguments_min(&self) -> usize {
+        self.arguments.iter().filter(|argument| !argument.optional).count()
+    }
+
+    /// How it is called: `open(fields)`, optional arguments in brackets.
+    pub fn signature(&self) -> String {
+        let show = |argument: &crate::action::Argument| match argument.optional {
+            true => format!("[{}]", argument.name),
+            false => argument.name.to_owned(),
+        };
+        let arguments: Vec<String> = self.arguments.iter().map(show).collect();
+        format!("{}({})", self.full_name(), arguments.join(", "))
+    }
+}

@@ -1,0 +1,136 @@
+//! One step of a script on this thread: who answers it, what stopped it, what it may use up.
+//!
+//! Invariant: once a step is stopped it stays stopped. Rhai lets a script catch the error that
+//! stops it (through `map`, `sort` and their like), so a flag is kept here; every host word looks at
+//! it first, and the engine looks at it after every operation and after the evaluation.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use crate::gate::{Answer, Gate, Question};
+use crate::memory;
+
+/// Operations that one step may take; Rhai's own count misses those inside closures.
+pub const OPERATIONS_MAX: u64 = 1_000_000;
+/// Bytes that one step may hold beyond what the thread held when it began.
+pub const MEMORY_BYTES_MAX: isize = 64 * 1024 * 1024;
+/// Console bytes that one step may print; what comes after is dropped.
+pub const CONSOLE_BYTES_MAX: usize = 64 * 1024;
+/// Asking for the time costs as much as an operation, so it is asked every so many of them.
+const OPERATIONS_PER_LOOK_AT_THE_CLOCK: u64 = 256;
+
+/// Why a step was stopped before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// It asked for something whose outcome is not known yet.
+    Asked,
+    /// It took more than [`OPERATIONS_MAX`] operations.
+    Operations,
+    /// It thought longer than the flow's `run_seconds_max`.
+    Time,
+    /// It held more than [`MEMORY_BYTES_MAX`].
+    Memory,
+}
+
+impl Stop {
+    /// The sentence for people; `Asked` is no error and has none.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Stop::Asked => "the step waits for an outcome",
+            Stop::Operations => "the script took more than 1,000,000 operations in one step",
+            Stop::Time => "the script thought longer than `run_seconds_max` allows",
+            Stop::Memory => "the script held more than 64 MiB",
+        }
+    }
+}
+
+struct Step {
+    gate: Option<Box<dyn Gate>>,
+    stop: Option<Stop>,
+    operations: u64,
+    console_bytes: usize,
+    deadline: Instant,
+    memory_at_start: isize,
+}
+
+thread_local! {
+    static STEP: RefCell<Option<Step>> = const { RefCell::new(None) };
+}
+
+/// Begins a step on this thread. Without a gate every host word is refused, as in a filter.
+pub fn begin(gate: Option<Box<dyn Gate>>, thinking: Duration) {
+    let step = Step {
+        gate,
+        stop: None,
+        operations: 0,
+        console_bytes: 0,
+        deadline: Instant::now() + thinking,
+        memory_at_start: memory::live_bytes(),
+    };
+    STEP.with_borrow_mut(|slot| *slot = Some(step));
+}
+
+/// Ends the step and gives back its gate and what stopped it.
+pub fn end() -> (Option<Box<dyn Gate>>, Option<Stop>) {
+    let step = STEP.with_borrow_mut(Option::take);
+    step.map_or((None, None), |step| (step.gate, step.stop))
+}
+
+/// Counts one operation; `Some` means that the script must not go on.
+pub fn progress() -> Option<Stop> {
+    STEP.with_borrow_mut(|slot| slot.as_mut().and_then(Step::progress))
+}
+
+/// What a host word gets, or `None` where no host word may be used.
+pub fn ask(question: Question) -> Option<Answer> {
+    STEP.with_borrow_mut(|slot| slot.as_mut().and_then(|step| step.ask(question)))
+}
+
+/// Takes a printed line; a stopped step prints nothing.
+pub fn print(line: &str) {
+    STEP.with_borrow_mut(|slot| {
+        if let Some(step) = slot.as_mut() {
+            step.print(line);
+        }
+    });
+}
+
+impl Step {
+    fn progress(&mut self) -> Option<Stop> {
+        self.operations += 1;
+        if self.stop.is_none() {
+            self.stop = self.limit();
+        }
+        self.stop
+    }
+
+    fn limit(&self) -> Option<Stop> {
+        if self.operations > OPERATIONS_MAX {
+            return Some(Stop::Operations);
+        }
+        if memory::live_bytes().wrapping_sub(self.memory_at_start) > MEMORY_BYTES_MAX {
+            return Some(Stop::Memory);
+        }
+        let look = self.operations % OPERATIONS_PER_LOOK_AT_THE_CLOCK == 0;
+        (look && Instant::now() >= self.deadline).then_some(Stop::Time)
+    }
+
+    fn ask(&mut self, question: Question) -> Option<Answer> {
+        if self.stop.is_some() {
+            return Some(Answer::Stop);
+        }
+        let answer = self.gate.as_mut()?.ask(question);
+        if answer == Answer::Stop {
+            self.stop = Some(Stop::Asked);
+        }
+        Some(answer)
+    }
+
+    fn print(&mut self, line: &str) {
+        let room = self.console_bytes + line.len() <= CONSOLE_BYTES_MAX;
+        if let (None, true, Some(gate)) = (self.stop, room, self.gate.as_mut()) {
+            self.console_bytes += line.len();
+            gate.print(line);
+        }
+    }
+}
