@@ -34,7 +34,11 @@ pub struct Bundle {
 impl Bundle {
     /// A script that imports nothing.
     pub fn of(name: &str, source: &str) -> Bundle {
-        Bundle { name: name.to_owned(), source: source.to_owned(), ..Bundle::default() }
+        Bundle {
+            name: name.to_owned(),
+            source: source.to_owned(),
+            ..Bundle::default()
+        }
     }
 
     /// SHA-256 over all of it, in hex: the flow's version.
@@ -50,7 +54,11 @@ impl Bundle {
             add(path);
             add(text);
         }
-        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hasher
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// The place of a position in the script, or in the module that `source` names.
@@ -66,7 +74,11 @@ impl Bundle {
 
     fn module_file(&self, path: &str) -> PathBuf {
         let root = PathBuf::from(&self.name);
-        let flows = root.ancestors().nth(2).map(PathBuf::from).unwrap_or_default();
+        let flows = root
+            .ancestors()
+            .nth(2)
+            .map(PathBuf::from)
+            .unwrap_or_default();
         flows.join(format!("{path}.rhai"))
     }
 }
@@ -107,7 +119,9 @@ impl Engine {
         }
         let shared = Arc::new(bundle.clone());
         COMPILING.with_borrow_mut(|slot| *slot = Some((shared, Vec::new())));
-        let compiled = self.rhai.compile_into_self_contained(&bound_names(&bundle), &bundle.source);
+        let compiled = self
+            .rhai
+            .compile_into_self_contained(&bound_names(&bundle), &bundle.source);
         COMPILING.with_borrow_mut(Option::take);
         let mut ast = compiled.map_err(|error| vec![misspelled(&bundle, &error)])?;
         ast.set_source(bundle.name.as_str());
@@ -115,9 +129,15 @@ impl Engine {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        let has_filter =
-            ast.iter_functions().any(|function| function.name == "filter" && function.params.len() == 1);
-        Ok(Script { version: bundle.version(), has_filter, ast, bundle })
+        let has_filter = ast
+            .iter_functions()
+            .any(|function| function.name == "filter" && function.params.len() == 1);
+        Ok(Script {
+            version: bundle.version(),
+            has_filter,
+            ast,
+            bundle,
+        })
     }
 
     /// The paths that a script imports, with their positions. Text that does not parse imports
@@ -136,7 +156,11 @@ impl Engine {
 
 fn bound_names(bundle: &Bundle) -> Scope<'static> {
     let mut scope = Scope::new();
-    let names: &[&str] = if bundle.is_batch { &["events"] } else { &["event", "meta"] };
+    let names: &[&str] = if bundle.is_batch {
+        &["events"]
+    } else {
+        &["event", "meta"]
+    };
     for name in names {
         scope.push_constant(*name, ());
     }
@@ -157,12 +181,19 @@ fn misspelled(bundle: &Bundle, error: &EvalAltResult) -> Diagnostic {
     let message = message.trim_start_matches("Syntax error: ").to_owned();
     let place = bundle.place(source.as_deref(), error.position());
     let help = vocabulary::hint(&message);
-    Diagnostic { message: lowercase_first(&message), place, help }
+    Diagnostic {
+        message: lowercase_first(&message),
+        place,
+        help,
+    }
 }
 
 fn lowercase_first(sentence: &str) -> String {
     let mut chars = sentence.chars();
-    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+    chars
+        .next()
+        .map(|first| first.to_lowercase().chain(chars).collect())
+        .unwrap_or_default()
 }
 
 /// Serves imports from the bundle that the thread compiles; there is no other way to a module.
@@ -179,7 +210,13 @@ impl ModuleResolver for ScriptResolver {
         let text = enter(path).map_err(|why| in_module(path, why, position))?;
         let module = module_of(engine, path, &text);
         leave();
-        module.map_err(|error| Box::new(EvalAltResult::ErrorInModule(path.to_owned(), error, position)))
+        module.map_err(|error| {
+            Box::new(EvalAltResult::ErrorInModule(
+                path.to_owned(),
+                error,
+                position,
+            ))
+        })
     }
 
     fn resolve_ast(
@@ -192,13 +229,21 @@ impl ModuleResolver for ScriptResolver {
         let text = source_of(path)?;
         let failed = |error: ParseError| {
             let inner = Box::new(EvalAltResult::ErrorParsing(*error.0, error.1));
-            Box::new(EvalAltResult::ErrorInModule(path.to_owned(), inner, position))
+            Box::new(EvalAltResult::ErrorInModule(
+                path.to_owned(),
+                inner,
+                position,
+            ))
         };
         Some(engine.compile(text).map_err(failed))
     }
 }
 
-fn module_of(engine: &rhai::Engine, path: &str, text: &str) -> Result<Shared<Module>, Box<EvalAltResult>> {
+fn module_of(
+    engine: &rhai::Engine,
+    path: &str,
+    text: &str,
+) -> Result<Shared<Module>, Box<EvalAltResult>> {
     let mut ast = engine.compile(text)?;
     ast.set_source(path);
     Module::eval_ast_as_new(Scope::new(), &ast, engine).map(Into::into)
@@ -217,7 +262,9 @@ fn source_of(path: &str) -> Option<String> {
 
 fn enter(path: &str) -> Result<String, String> {
     COMPILING.with_borrow_mut(|slot| {
-        let (bundle, inside) = slot.as_mut().ok_or("imports are resolved when a flow is compiled")?;
+        let (bundle, inside) = slot
+            .as_mut()
+            .ok_or("imports are resolved when a flow is compiled")?;
         if inside.iter().any(|outer| outer == path) {
             return Err(format!("import of `{path}` goes in a circle"));
         }

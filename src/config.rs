@@ -87,8 +87,14 @@ impl House {
     /// The settings file to use: `asked`, else `$VIGIE_SETTINGS`, `./settings.toml`,
     /// `/etc/vigie/settings.toml`; `None` if there is none.
     pub fn find(asked: Option<&Path>) -> Option<PathBuf> {
-        let named = asked.map(Path::to_owned).or_else(|| std::env::var_os("VIGIE_SETTINGS").map(PathBuf::from));
-        let usual = || ["settings.toml", "/etc/vigie/settings.toml"].map(PathBuf::from).into_iter();
+        let named = asked
+            .map(Path::to_owned)
+            .or_else(|| std::env::var_os("VIGIE_SETTINGS").map(PathBuf::from));
+        let usual = || {
+            ["settings.toml", "/etc/vigie/settings.toml"]
+                .map(PathBuf::from)
+                .into_iter()
+        };
         named.or_else(|| usual().find(|path| path.exists()))
     }
 
@@ -102,7 +108,11 @@ impl House {
             Some(path) => document::read(path, path).map_err(|mistake| vec![mistake])?,
             None => Settings::default(),
         };
-        let base = found.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+        let base = found
+            .as_deref()
+            .and_then(Path::parent)
+            .unwrap_or(Path::new(""))
+            .to_owned();
         settings.resolve(&base);
         Ok((settings, base))
     }
@@ -121,14 +131,22 @@ impl House {
         let channels = channels(&settings.channels, &mut mistakes);
         let flows = flows(&settings.flows, &channels, thinkers, &mut mistakes);
         match mistakes.is_empty() {
-            true => Ok(House { settings, base, channels, flows, secrets }),
+            true => Ok(House {
+                settings,
+                base,
+                channels,
+                flows,
+                secrets,
+            }),
             false => Err(mistakes),
         }
     }
 
     /// The flows under a channel.
     pub fn flows_of<'a>(&'a self, channel: &'a str) -> impl Iterator<Item = &'a Arc<Flow>> {
-        self.flows.values().filter(move |flow| flow.channel == channel)
+        self.flows
+            .values()
+            .filter(move |flow| flow.channel == channel)
     }
 }
 
@@ -137,7 +155,10 @@ fn files(folder: &Path, extension: &str, mistakes: &mut Vec<Diagnostic>) -> Vec<
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
+        let stem = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .map(str::to_owned);
         let fits = path.extension().is_some_and(|found| found == extension) && path.is_file();
         match stem {
             Some(stem) if fits => found.push((stem, path)),
@@ -151,9 +172,15 @@ fn files(folder: &Path, extension: &str, mistakes: &mut Vec<Diagnostic>) -> Vec<
 
 fn channels(folder: &Path, mistakes: &mut Vec<Diagnostic>) -> BTreeMap<String, ChannelSettings> {
     let mut channels = BTreeMap::new();
-    for (name, path) in files(folder, "toml", mistakes).into_iter().take(CHANNELS_MAX) {
+    for (name, path) in files(folder, "toml", mistakes)
+        .into_iter()
+        .take(CHANNELS_MAX)
+    {
         if !event::is_name(&name) {
-            let message = format!("{}: a channel's name has only letters, digits, _ and -", path.display());
+            let message = format!(
+                "{}: a channel's name has only letters, digits, _ and -",
+                path.display()
+            );
             mistakes.push(Diagnostic::new(message));
             continue;
         }
@@ -163,10 +190,12 @@ fn channels(folder: &Path, mistakes: &mut Vec<Diagnostic>) -> BTreeMap<String, C
         }
     }
     aliases(&channels, mistakes);
-    channels.entry(UNROUTED.to_owned()).or_insert_with(|| ChannelSettings {
-        about: "Events for channels that do not exist".to_owned(),
-        ..ChannelSettings::default()
-    });
+    channels
+        .entry(UNROUTED.to_owned())
+        .or_insert_with(|| ChannelSettings {
+            about: "Events for channels that do not exist".to_owned(),
+            ..ChannelSettings::default()
+        });
     channels
 }
 
@@ -175,13 +204,19 @@ fn aliases(channels: &BTreeMap<String, ChannelSettings>, mistakes: &mut Vec<Diag
     for (name, settings) in channels {
         for alias in &settings.alias {
             if let Some(other) = owners.insert(alias, name) {
-                let message = format!("channels `{other}` and `{name}` both have the alias `{alias}`");
+                let message =
+                    format!("channels `{other}` and `{name}` both have the alias `{alias}`");
                 mistakes.push(Diagnostic::new(message));
             }
         }
         for table in &settings.source {
-            let kind = table.get("kind").and_then(toml::Value::as_str).unwrap_or("");
-            let message = format!("channel `{name}` opens a door of kind `{kind}`, which this version does not have");
+            let kind = table
+                .get("kind")
+                .and_then(toml::Value::as_str)
+                .unwrap_or("");
+            let message = format!(
+                "channel `{name}` opens a door of kind `{kind}`, which this version does not have"
+            );
             mistakes.push(Diagnostic::new(message));
         }
     }
@@ -196,7 +231,10 @@ fn flows(
     let mut paths = Vec::new();
     for channel in subfolders(folder) {
         let inside = files(&folder.join(&channel), "rhai", mistakes);
-        let names = inside.into_iter().map(|(name, _)| name).filter(|name| !name.starts_with('_'));
+        let names = inside
+            .into_iter()
+            .map(|(name, _)| name)
+            .filter(|name| !name.starts_with('_'));
         let names: Vec<String> = names.collect();
         if !names.is_empty() && !channels.contains_key(&channel) {
             mistakes.push(no_channel(folder, &channel, channels));
@@ -205,7 +243,9 @@ fn flows(
         for name in names {
             match event::is_name(&name) {
                 true => paths.push(format!("{channel}/{name}")),
-                false => mistakes.push(Diagnostic::new(format!("flow `{name}`: a name has only letters, digits, _ and -"))),
+                false => mistakes.push(Diagnostic::new(format!(
+                    "flow `{name}`: a name has only letters, digits, _ and -"
+                ))),
             }
         }
     }
@@ -228,17 +268,27 @@ fn flows(
 fn subfolders(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.path().is_dir());
-    let mut names: Vec<String> = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut names: Vec<String> = folders
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
     names.retain(|name| !name.starts_with(['_', '.']));
     names.sort();
     names
 }
 
-fn no_channel(folder: &Path, channel: &str, channels: &BTreeMap<String, ChannelSettings>) -> Diagnostic {
-    let message =
-        format!("{} holds flows of a channel that does not exist", folder.join(channel).display());
+fn no_channel(
+    folder: &Path,
+    channel: &str,
+    channels: &BTreeMap<String, ChannelSettings>,
+) -> Diagnostic {
+    let message = format!(
+        "{} holds flows of a channel that does not exist",
+        folder.join(channel).display()
+    );
     match did_you_mean(channel, channels.keys().map(String::as_str)) {
         Some(right) => Diagnostic::new(message).help(format!("did you mean `{right}`?")),
-        None => Diagnostic::new(message).help(format!("add channels/{channel}.toml; it may be empty")),
+        None => {
+            Diagnostic::new(message).help(format!("add channels/{channel}.toml; it may be empty"))
+        }
     }
 }

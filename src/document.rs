@@ -23,10 +23,14 @@ pub fn read<T: DeserializeOwned>(path: &Path, shown: &Path) -> Result<T, Diagnos
 /// # Errors
 /// Missing, unreadable, not UTF-8, larger than [`DOCUMENT_BYTES_MAX`].
 pub fn text(path: &Path, shown: &Path) -> Result<String, Diagnostic> {
-    let cannot = |why: &dyn std::fmt::Display| Diagnostic::new(format!("cannot read {}: {why}", shown.display()));
+    let cannot = |why: &dyn std::fmt::Display| {
+        Diagnostic::new(format!("cannot read {}: {why}", shown.display()))
+    };
     let size = std::fs::metadata(path).map_err(|why| cannot(&why))?.len();
     if size > DOCUMENT_BYTES_MAX {
-        return Err(cannot(&format!("it is larger than {DOCUMENT_BYTES_MAX} bytes")));
+        return Err(cannot(&format!(
+            "it is larger than {DOCUMENT_BYTES_MAX} bytes"
+        )));
     }
     std::fs::read_to_string(path).map_err(|why| cannot(&why))
 }
@@ -40,13 +44,26 @@ pub fn parse<T: DeserializeOwned>(text: &str, shown: &Path) -> Result<T, Diagnos
 }
 
 fn mistake(error: &toml::de::Error, text: &str, shown: &Path) -> Diagnostic {
-    let message = error.message().lines().next().unwrap_or("this is not TOML").to_owned();
+    let message = error
+        .message()
+        .lines()
+        .next()
+        .unwrap_or("this is not TOML")
+        .to_owned();
     let help = suggestion(&message);
     let mut diagnostic = Diagnostic::new(message);
     diagnostic.help = help;
     match error.span() {
-        Some(span) => diagnostic.at(Place { file: shown.to_owned(), text: text.to_owned(), span }),
-        None => diagnostic.at(Place { file: shown.to_owned(), text: text.to_owned(), span: 0..0 }),
+        Some(span) => diagnostic.at(Place {
+            file: shown.to_owned(),
+            text: text.to_owned(),
+            span,
+        }),
+        None => diagnostic.at(Place {
+            file: shown.to_owned(),
+            text: text.to_owned(),
+            span: 0..0,
+        }),
     }
 }
 

@@ -25,7 +25,9 @@ impl FromStr for Lasting {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Lasting, String> {
-        let wrong = || format!("`{text}` is no duration; write a number and a unit, as in 90s, 10m, 2h, 7d");
+        let wrong = || {
+            format!("`{text}` is no duration; write a number and a unit, as in 90s, 10m, 2h, 7d")
+        };
         let mut rest = text.trim();
         let mut milliseconds: u64 = 0;
         if rest.is_empty() {
@@ -36,7 +38,10 @@ impl FromStr for Lasting {
             let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
             rest = &rest[digits..];
             let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-            let (_, unit) = UNITS.iter().find(|(name, _)| *name == &rest[..letters]).ok_or_else(wrong)?;
+            let (_, unit) = UNITS
+                .iter()
+                .find(|(name, _)| *name == &rest[..letters])
+                .ok_or_else(wrong)?;
             let part = number.checked_mul(*unit).ok_or_else(wrong)?;
             milliseconds = milliseconds.checked_add(part).ok_or_else(wrong)?;
             rest = rest[letters..].trim_start();

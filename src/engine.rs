@@ -12,7 +12,7 @@ use rhai::packages::{Package, StandardPackage};
 use rhai::{CallFnOptions, Dynamic, EvalAltResult, FuncRegistration, Module, NativeCallContext};
 use rhai::{OptimizationLevel, Position, Scope};
 
-use crate::compile::{ScriptResolver, Script};
+use crate::compile::{Script, ScriptResolver};
 use crate::event::Value;
 use crate::fault::ScriptError;
 use crate::gate::{Answer, Gate, HostWord, Question};
@@ -92,16 +92,25 @@ impl Engine {
     }
 
     /// Runs a script from the top. Must be called on a thread with a large stack.
-    pub fn step(&self, script: &Script, input: Input, gate: Box<dyn Gate>) -> (StepEnd, Box<dyn Gate>) {
+    pub fn step(
+        &self,
+        script: &Script,
+        input: Input,
+        gate: Box<dyn Gate>,
+    ) -> (StepEnd, Box<dyn Gate>) {
         let mut scope = Scope::new();
         for (name, value) in input.bound {
             scope.push_constant_dynamic(name, value);
         }
         step::begin(Some(gate), input.thinking);
-        let evaluated = self.rhai.eval_ast_with_scope::<Dynamic>(&mut scope, &script.ast);
+        let evaluated = self
+            .rhai
+            .eval_ast_with_scope::<Dynamic>(&mut scope, &script.ast);
         drop(scope);
         let end = match evaluated {
-            Ok(value) => from_dynamic(&value).map_or_else(|_| StepEnd::Done(Value::Null), StepEnd::Done),
+            Ok(value) => {
+                from_dynamic(&value).map_or_else(|_| StepEnd::Done(Value::Null), StepEnd::Done)
+            }
             Err(error) => self.failed(script, &error),
         };
         let (gate, stop) = step::end();
@@ -117,7 +126,12 @@ impl Engine {
     ///
     /// # Errors
     /// What the filter raised; a filter that raises is not a "no".
-    pub fn filter(&self, script: &Script, event: Dynamic, thinking: Duration) -> Result<bool, ScriptError> {
+    pub fn filter(
+        &self,
+        script: &Script,
+        event: Dynamic,
+        thinking: Duration,
+    ) -> Result<bool, ScriptError> {
         if !script.has_filter {
             return Ok(true);
         }
@@ -199,10 +213,14 @@ fn register_host(module: &mut Module, host: HostWord) {
         let word = host.full_name();
         let named = FuncRegistration::new(host.name).with_volatility(true);
         match count {
-            0 => drop(named.set_into_module(module, move |at: NativeCallContext| ask(&at, &word, []))),
-            1 => drop(named.set_into_module(module, move |at: NativeCallContext, a: Dynamic| {
-                ask(&at, &word, [a])
-            })),
+            0 => drop(
+                named.set_into_module(module, move |at: NativeCallContext| ask(&at, &word, [])),
+            ),
+            1 => drop(
+                named.set_into_module(module, move |at: NativeCallContext, a: Dynamic| {
+                    ask(&at, &word, [a])
+                }),
+            ),
             2 => drop(named.set_into_module(
                 module,
                 move |at: NativeCallContext, a: Dynamic, b: Dynamic| ask(&at, &word, [a, b]),
@@ -217,16 +235,28 @@ fn register_host(module: &mut Module, host: HostWord) {
     }
 }
 
-fn ask<const N: usize>(at: &NativeCallContext, word: &str, arguments: [Dynamic; N]) -> script::Result {
+fn ask<const N: usize>(
+    at: &NativeCallContext,
+    word: &str,
+    arguments: [Dynamic; N],
+) -> script::Result {
     let converted: Result<Vec<Value>, String> = arguments.iter().map(from_dynamic).collect();
     let arguments = converted.map_err(|why| complain(at, format!("`{word}`: {why}")))?;
-    let question = Question { word: word.to_owned(), arguments };
+    let question = Question {
+        word: word.to_owned(),
+        arguments,
+    };
     match step::ask(question) {
         Some(Answer::Value(value)) => Ok(to_dynamic(&value)),
         Some(Answer::Error(error)) => {
             Err(EvalAltResult::ErrorRuntime(to_dynamic(&error), at.call_position()).into())
         }
-        Some(Answer::Stop) => Err(EvalAltResult::ErrorTerminated(Dynamic::UNIT, Position::NONE).into()),
-        None => Err(complain(at, format!("`{word}` cannot be used here: a filter only looks at the event"))),
+        Some(Answer::Stop) => {
+            Err(EvalAltResult::ErrorTerminated(Dynamic::UNIT, Position::NONE).into())
+        }
+        None => Err(complain(
+            at,
+            format!("`{word}` cannot be used here: a filter only looks at the event"),
+        )),
     }
 }

@@ -36,6 +36,18 @@ pub enum Value {
     List(Vec<Value>),
     /// Named values, always sorted by name, so that iterating is deterministic.
     Map(BTreeMap<String, Value>),
+    /// Text with secrets in it, by name; the secrets themselves are put in at the very last moment,
+    /// so that no journal, log or listing ever holds one.
+    Secret(Vec<SecretPart>),
+}
+
+/// A piece of [`Value::Secret`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum SecretPart {
+    /// Plain text around a secret.
+    Text(String),
+    /// The secret with this name in settings.toml.
+    Name(String),
 }
 
 impl Value {
@@ -72,6 +84,7 @@ impl Value {
             Value::Bytes(_) => "bytes",
             Value::List(_) => "a list",
             Value::Map(_) => "a map",
+            Value::Secret(_) => "a secret",
         }
     }
 
@@ -102,6 +115,7 @@ impl Value {
             Value::Bytes(bytes) => {
                 Json::String(base64::engine::general_purpose::STANDARD.encode(bytes))
             }
+            Value::Secret(_) => Json::String("***".to_owned()),
             Value::List(items) => Json::Array(items.iter().map(Value::to_json).collect()),
             Value::Map(map) => Json::Object(
                 map.iter()

@@ -22,7 +22,11 @@ pub struct ScriptError {
 impl ScriptError {
     /// An error without a place.
     pub fn sentence(message: impl Into<String>) -> ScriptError {
-        ScriptError { message: message.into(), thrown: Value::Null, place: None }
+        ScriptError {
+            message: message.into(),
+            thrown: Value::Null,
+            place: None,
+        }
     }
 
     /// A limit, standing where the script was when it was stopped.
@@ -31,7 +35,11 @@ impl ScriptError {
             StepEnd::Failed(error) => error.place,
             _ => None,
         };
-        ScriptError { message: sentence.to_owned(), thrown: Value::Null, place }
+        ScriptError {
+            message: sentence.to_owned(),
+            thrown: Value::Null,
+            place,
+        }
     }
 
     /// From Rhai's error, at the innermost place that it tells.
@@ -42,7 +50,11 @@ impl ScriptError {
             _ => Value::Null,
         };
         let message = message_of(inner, &thrown);
-        ScriptError { message, thrown, place: bundle.place(source.as_deref(), position) }
+        ScriptError {
+            message,
+            thrown,
+            place: bundle.place(source.as_deref(), position),
+        }
     }
 
     /// The word whose failure this is: `redmine::open`, if an action failed.
@@ -52,7 +64,11 @@ impl ScriptError {
 
     /// The picture for people.
     pub fn diagnostic(&self) -> Diagnostic {
-        Diagnostic { message: self.message.clone(), place: self.place.clone(), help: None }
+        Diagnostic {
+            message: self.message.clone(),
+            place: self.place.clone(),
+            help: None,
+        }
     }
 }
 

@@ -101,7 +101,12 @@ pub struct BatchSettings {
 ///
 /// # Errors
 /// Every mistake in the script, in its modules and in its settings.
-pub fn load(engine: &Engine, root: &Path, shown: &Path, path: &str) -> Result<Flow, Vec<Diagnostic>> {
+pub fn load(
+    engine: &Engine,
+    root: &Path,
+    shown: &Path,
+    path: &str,
+) -> Result<Flow, Vec<Diagnostic>> {
     let (channel, name) = path.split_once('/').unwrap_or(("", path));
     let file = root.join(format!("{path}.rhai"));
     let shown_file = shown.join(format!("{path}.rhai"));
@@ -111,7 +116,12 @@ pub fn load(engine: &Engine, root: &Path, shown: &Path, path: &str) -> Result<Fl
     bundle.is_batch = settings.batch.is_some();
     gather(engine, root, &mut bundle)?;
     let script = engine.compile(bundle)?;
-    Ok(Flow { name: name.to_owned(), channel: channel.to_owned(), settings, script: Arc::new(script) })
+    Ok(Flow {
+        name: name.to_owned(),
+        channel: channel.to_owned(),
+        settings,
+        script: Arc::new(script),
+    })
 }
 
 fn settings(root: &Path, shown: &Path, path: &str) -> Result<FlowSettings, Vec<Diagnostic>> {
@@ -121,12 +131,27 @@ fn settings(root: &Path, shown: &Path, path: &str) -> Result<FlowSettings, Vec<D
         return Ok(FlowSettings::default());
     }
     let settings: FlowSettings = document::read(&file, &shown).map_err(|mistake| vec![mistake])?;
-    let wrong = |message: &str| Err(vec![Diagnostic::new(format!("{}: {message}", shown.display()))]);
+    let wrong = |message: &str| {
+        Err(vec![Diagnostic::new(format!(
+            "{}: {message}",
+            shown.display()
+        ))])
+    };
     match &settings {
-        FlowSettings { runs_at_once_max: 0, .. } => wrong("runs_at_once_max must be at least 1"),
-        FlowSettings { attempts_max: 0, .. } => wrong("attempts_max must be at least 1"),
-        FlowSettings { run_seconds_max: 0 | 3601.., .. } => wrong("run_seconds_max must be 1 to 3600"),
-        FlowSettings { batch: Some(batch), .. } if !(1..=BATCH_EVENTS_MAX).contains(&batch.size_max) => {
+        FlowSettings {
+            runs_at_once_max: 0,
+            ..
+        } => wrong("runs_at_once_max must be at least 1"),
+        FlowSettings {
+            attempts_max: 0, ..
+        } => wrong("attempts_max must be at least 1"),
+        FlowSettings {
+            run_seconds_max: 0 | 3601..,
+            ..
+        } => wrong("run_seconds_max must be 1 to 3600"),
+        FlowSettings {
+            batch: Some(batch), ..
+        } if !(1..=BATCH_EVENTS_MAX).contains(&batch.size_max) => {
             wrong("[batch] size_max must be 1 to 100000")
         }
         _ => Ok(settings),
@@ -152,7 +177,11 @@ fn gather(engine: &Engine, root: &Path, bundle: &mut Bundle) -> Result<(), Vec<D
 }
 
 fn placed(why: String, place: Option<Place>) -> Diagnostic {
-    Diagnostic { message: why, place, help: None }
+    Diagnostic {
+        message: why,
+        place,
+        help: None,
+    }
 }
 
 /// The text of a module. Its path has only plain names, and where it leads after all links is
@@ -160,7 +189,9 @@ fn placed(why: String, place: Option<Place>) -> Diagnostic {
 fn module_text(root: &Path, path: &str) -> Result<String, String> {
     let plain = |part: &str| event::is_name(part.strip_prefix('_').unwrap_or(part));
     if !path.split('/').all(plain) {
-        return Err(format!("import of `{path}`: a path under flows/ has only names of letters, digits, _ and -"));
+        return Err(format!(
+            "import of `{path}`: a path under flows/ has only names of letters, digits, _ and -"
+        ));
     }
     let file = root.join(format!("{path}.rhai"));
     let missing = |_| format!("module `{path}` not found; it would be flows/{path}.rhai");

@@ -61,7 +61,10 @@ impl HostWord {
 
     /// The fewest arguments it takes.
     pub fn arguments_min(&self) -> usize {
-        self.arguments.iter().filter(|argument| !argument.optional).count()
+        self.arguments
+            .iter()
+            .filter(|argument| !argument.optional)
+            .count()
     }
 
     /// How it is called: `open(fields)`, optional arguments in brackets.

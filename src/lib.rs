@@ -21,6 +21,7 @@ pub mod compile;
 pub mod engine;
 pub mod fault;
 pub mod gate;
+pub mod host;
 pub mod step;
 pub mod thinkers;
 mod vocabulary;
@@ -30,6 +31,15 @@ pub mod config;
 pub mod document;
 pub mod flow;
 pub mod settings;
+
+// who may call
+pub mod access;
+
+// what a run has done, and may do next
+pub mod attempt;
+pub mod blackbox;
+pub mod journal;
+pub mod replay;
 
 // under the floor
 pub mod store;

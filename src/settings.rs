@@ -181,7 +181,9 @@ pub struct RunSettings {
 
 impl Default for RunSettings {
     fn default() -> RunSettings {
-        RunSettings { retention: Lasting(RUN_RETENTION_DEFAULT) }
+        RunSettings {
+            retention: Lasting(RUN_RETENTION_DEFAULT),
+        }
     }
 }
 
@@ -205,7 +207,10 @@ pub struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> LogSettings {
-        LogSettings { level: "info".to_owned(), format: "text".to_owned() }
+        LogSettings {
+            level: "info".to_owned(),
+            format: "text".to_owned(),
+        }
     }
 }
 
@@ -250,7 +255,11 @@ impl Settings {
                 Err(why) => mistakes.push(Diagnostic::new(format!("[secret] {key}: {why}"))),
             }
         }
-        if mistakes.is_empty() { Ok(secrets) } else { Err(mistakes) }
+        if mistakes.is_empty() {
+            Ok(secrets)
+        } else {
+            Err(mistakes)
+        }
     }
 
     /// What cannot go together.
@@ -259,12 +268,22 @@ impl Settings {
         let http = &self.http;
         if !http.listen.ip().is_loopback() {
             if !http.has_tls() && !http.plaintext {
-                let message = format!("[http] listen = \"{}\" is beyond loopback without TLS", http.listen);
-                mistakes.push(Diagnostic::new(message).help("set tls_cert and tls_key, or plaintext = true"));
+                let message = format!(
+                    "[http] listen = \"{}\" is beyond loopback without TLS",
+                    http.listen
+                );
+                mistakes.push(
+                    Diagnostic::new(message).help("set tls_cert and tls_key, or plaintext = true"),
+                );
             }
             if self.token.is_empty() {
-                let message = format!("[http] listen = \"{}\" is beyond loopback without a token", http.listen);
-                mistakes.push(Diagnostic::new(message).help("make one with `vigie token new --name NAME`"));
+                let message = format!(
+                    "[http] listen = \"{}\" is beyond loopback without a token",
+                    http.listen
+                );
+                mistakes.push(
+                    Diagnostic::new(message).help("make one with `vigie token new --name NAME`"),
+                );
             }
         }
         if http.has_tls() == http.tls_key.as_os_str().is_empty() {
@@ -273,8 +292,13 @@ impl Settings {
         for token in &self.token {
             let hex = token.hash.strip_prefix("sha256:").unwrap_or("");
             if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                let message = format!("the token `{}` has no hash of the form sha256:…", token.name);
-                mistakes.push(Diagnostic::new(message).help("`vigie token new` prints the whole block"));
+                let message = format!(
+                    "the token `{}` has no hash of the form sha256:…",
+                    token.name
+                );
+                mistakes.push(
+                    Diagnostic::new(message).help("`vigie token new` prints the whole block"),
+                );
             }
         }
         mistakes
@@ -290,5 +314,7 @@ fn read_secret(key: &str, place: &str, base: &Path) -> Result<(String, Secret), 
         .or_else(|| key.strip_suffix("_env").map(env))
         .ok_or_else(|| format!("write {key}_file or {key}_env; secrets never stand in settings"))?;
     let secret = Secret::from_settings(&name, &file, &env)?;
-    secret.map(|secret| (name, secret)).ok_or_else(|| "it is empty".to_owned())
+    secret
+        .map(|secret| (name, secret))
+        .ok_or_else(|| "it is empty".to_owned())
 }

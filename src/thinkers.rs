@@ -45,7 +45,9 @@ impl Thinkers {
 
     /// How many threads there are.
     pub fn count() -> usize {
-        thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX)
+        thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(THREADS_MAX)
     }
 
     /// Hands over a job; it is told which thread, counted from 0, runs it.
@@ -55,7 +57,10 @@ impl Thinkers {
     }
 
     /// Runs a job and waits for its answer; `None` if it panicked. Not for async callers.
-    pub fn call<R: Send + 'static>(&self, job: impl FnOnce(&Engine) -> R + Send + 'static) -> Option<R> {
+    pub fn call<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Engine) -> R + Send + 'static,
+    ) -> Option<R> {
         let (sender, receiver) = mpsc::sync_channel(1);
         self.submit(move |engine, _| {
             let _ = sender.send(job(engine));

@@ -10,13 +10,30 @@ use crate::engine::Engine;
 use crate::error::{Diagnostic, did_you_mean};
 
 /// Words that are part of the language rather than registered.
-const LANGUAGE: &[&str] = &["print", "debug", "type_of", "call", "curry", "Fn", "is_def_var", "is_def_fn", "is_shared"];
+const LANGUAGE: &[&str] = &[
+    "print",
+    "debug",
+    "type_of",
+    "call",
+    "curry",
+    "Fn",
+    "is_def_var",
+    "is_def_fn",
+    "is_shared",
+];
 
 /// Every plain word that an engine knows, registered or part of the language.
 pub(crate) fn plain_words(rhai: &rhai::Engine) -> BTreeSet<String> {
-    let name = |info: rhai::FuncInfo| info.namespace.is_empty().then(|| info.metadata.name.to_string());
+    let name = |info: rhai::FuncInfo| {
+        info.namespace
+            .is_empty()
+            .then(|| info.metadata.name.to_string())
+    };
     let registered = rhai.collect_fn_metadata(None, name, true);
-    registered.into_iter().chain(LANGUAGE.iter().map(|word| (*word).to_owned())).collect()
+    registered
+        .into_iter()
+        .chain(LANGUAGE.iter().map(|word| (*word).to_owned()))
+        .collect()
 }
 
 /// Every call of a word that does not exist, or with the wrong number of arguments.
@@ -81,7 +98,10 @@ struct Known<'a> {
 
 impl<'a> Known<'a> {
     fn of(engine: &'a Engine, ast: &AST) -> Known<'a> {
-        let own = ast.iter_functions().map(|function| function.name.to_owned()).collect();
+        let own = ast
+            .iter_functions()
+            .map(|function| function.name.to_owned())
+            .collect();
         let mut imported = BTreeSet::new();
         ast.walk(&mut |nodes: &[ASTNode]| {
             if let Some(ASTNode::Stmt(Stmt::Import(import, _))) = nodes.last() {
@@ -89,14 +109,22 @@ impl<'a> Known<'a> {
             }
             true
         });
-        Known { engine, own, imported }
+        Known {
+            engine,
+            own,
+            imported,
+        }
     }
 
     fn mistake(&self, call: &FnCallExpr) -> Option<Diagnostic> {
         if call.is_operator_call() {
             return None;
         }
-        let module = call.namespace.path.first().map_or("", |ident| ident.as_str());
+        let module = call
+            .namespace
+            .path
+            .first()
+            .map_or("", |ident| ident.as_str());
         match module {
             "" => self.plain_mistake(&call.name, call.args.len()),
             module if self.imported.contains(module) => None,
@@ -111,15 +139,28 @@ impl<'a> Known<'a> {
         let known = self.own.contains(name) || self.engine.plain.contains(name);
         if !known {
             let diagnostic = Diagnostic::new(format!("there is no word `{name}`"));
-            let words = self.own.iter().chain(&self.engine.plain).map(String::as_str);
+            let words = self
+                .own
+                .iter()
+                .chain(&self.engine.plain)
+                .map(String::as_str);
             return Some(with_suggestion(diagnostic, name, words));
         }
-        let host = self.engine.hosts.iter().find(|host| host.module.is_empty() && host.name == name)?;
+        let host = self
+            .engine
+            .hosts
+            .iter()
+            .find(|host| host.module.is_empty() && host.name == name)?;
         wrong_count(host, arguments)
     }
 
     fn module_mistake(&self, module: &str, name: &str, arguments: usize) -> Option<Diagnostic> {
-        let mut hosts = self.engine.hosts.iter().filter(|host| host.module == module).peekable();
+        let mut hosts = self
+            .engine
+            .hosts
+            .iter()
+            .filter(|host| host.module == module)
+            .peekable();
         if hosts.peek().is_none() {
             let diagnostic = Diagnostic::new(format!("there is no module `{module}`"));
             let modules = self.engine.hosts.iter().map(|host| host.module);

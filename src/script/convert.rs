@@ -6,6 +6,7 @@
 use rhai::{Dynamic, ImmutableString};
 
 use super::blob::{Blob, TEXT_BYTES_MAX};
+use super::secret::SecretText;
 use crate::event::{VALUE_DEPTH_MAX, Value};
 
 /// A script's view of `value`. Bytes, and text over 256 KiB, become an opaque blob.
@@ -21,6 +22,7 @@ pub fn to_dynamic(value: &Value) -> Dynamic {
         }
         Value::Text(text) => ImmutableString::from(text.as_str()).into(),
         Value::Bytes(bytes) => Dynamic::from(Blob::bytes(bytes.clone())),
+        Value::Secret(parts) => Dynamic::from(SecretText(parts.clone())),
         Value::List(items) => Dynamic::from_array(items.iter().map(to_dynamic).collect()),
         Value::Map(map) => {
             let entry =
@@ -90,6 +92,9 @@ fn compound(dynamic: &Dynamic, depth: usize) -> Result<Value, String> {
             true => Value::Text(String::from_utf8_lossy(blob.as_bytes()).into_owned()),
             false => Value::Bytes(blob.as_bytes().to_vec()),
         });
+    }
+    if let Some(secret) = dynamic.read_lock::<SecretText>() {
+        return Ok(Value::Secret(secret.0.clone()));
     }
     if let Some(bytes) = dynamic.read_lock::<rhai::Blob>() {
         return Ok(Value::Bytes(bytes.clone()));

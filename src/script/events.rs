@@ -39,7 +39,10 @@ impl IntoIterator for Events {
     type IntoIter = EventsIterator;
 
     fn into_iter(self) -> EventsIterator {
-        EventsIterator { events: self, next: 0 }
+        EventsIterator {
+            events: self,
+            next: 0,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod convert;
 pub mod events;
 pub mod json;
 pub mod mail;
+pub mod secret;
 pub mod text;
 pub mod time;
 pub mod trap;
@@ -23,6 +24,7 @@ pub const ALL: &[&dyn Words] = &[
     &mail::Mail,
     &trap::Trap,
     &blob::Blobs,
+    &secret::Secrets,
 ];
 
 /// A theme of pure words.

@@ -1,0 +1,205 @@
+//! Replay: the gate that answers a script from its run's journal, and notes what is new.
+//!
+//! Invariant: what the journal says is never guessed around. A script that asks something else than
+//! it asked before has diverged, and its run is blocked with both texts.
+
+use crate::clock::Clock;
+use crate::event::Value;
+use crate::gate::{Answer, Gate, Question};
+use crate::journal::{COMMANDS_MAX, Command, Entry, Journal};
+use crate::store::codec::encode_value;
+
+/// Answers what needs nobody outside: `now`, `uuid`, `state::get`, `emit` …
+pub trait Locals: Send {
+    /// The answer, or `None` if the word is not a local one.
+    fn answer(&mut self, question: &Question) -> Option<Result<Value, String>>;
+}
+
+/// What a step came to ask.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Asked {
+    /// Nothing beyond what the journal answers.
+    #[default]
+    Nothing,
+    /// The command at this index has no outcome yet.
+    Command(usize),
+    /// Something else than before.
+    Diverged(Divergence),
+    /// More than [`COMMANDS_MAX`] commands.
+    TooMuch,
+}
+
+/// Where a script and its journal part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Divergence {
+    /// The command's index, counted from 0.
+    pub at: usize,
+    /// What the journal holds.
+    pub recorded: String,
+    /// What the script asks now.
+    pub asked: String,
+}
+
+impl std::fmt::Display for Divergence {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            out,
+            "the script diverged from its journal at command {}\n  recorded: {}\n  asked now: {}",
+            self.at, self.recorded, self.asked
+        )
+    }
+}
+
+/// A journal that answers a script.
+pub struct Replay {
+    /// The journal, with what was added during the step.
+    pub journal: Journal,
+    /// What the step came to ask.
+    pub asked: Asked,
+    cursor: usize,
+    clock: Clock,
+    locals: Box<dyn Locals>,
+}
+
+impl Replay {
+    /// Replays `journal` from its beginning.
+    pub fn new(journal: Journal, clock: Clock, locals: Box<dyn Locals>) -> Replay {
+        Replay {
+            journal,
+            asked: Asked::Nothing,
+            cursor: 0,
+            clock,
+            locals,
+        }
+    }
+
+    /// To be called when the script has come to its end: entries left over are a divergence too.
+    pub fn finish(&mut self) {
+        if self.asked == Asked::Nothing
+            && let Some(command) = self.journal.command(self.cursor)
+        {
+            let recorded = show(&command.question);
+            let asked = "nothing, the script ends here".to_owned();
+            self.asked = Asked::Diverged(Divergence {
+                at: self.cursor,
+                recorded,
+                asked,
+            });
+        }
+    }
+
+    fn recorded(&mut self, question: &Question) -> Answer {
+        let at = self.cursor;
+        let Some(command) = self.journal.command(at) else {
+            return Answer::Stop;
+        };
+        if !same(&command.question, question) {
+            let (recorded, asked) = (show(&command.question), show(question));
+            self.asked = Asked::Diverged(Divergence {
+                at,
+                recorded,
+                asked,
+            });
+            return Answer::Stop;
+        }
+        let known = command.answer.clone().map(Ok);
+        let known = known.or_else(|| {
+            self.journal
+                .outcome(at)
+                .map(|outcome| outcome.result.clone())
+        });
+        match known {
+            Some(result) => {
+                self.cursor += 1;
+                result.map_or_else(Answer::Error, Answer::Value)
+            }
+            None => {
+                self.asked = Asked::Command(at);
+                Answer::Stop
+            }
+        }
+    }
+
+    fn new_command(&mut self, question: Question) -> Answer {
+        let at = self.clock.now();
+        match self.locals.answer(&question) {
+            None => {
+                self.asked = Asked::Command(self.cursor);
+                self.journal.add(Entry::Command(Command {
+                    at,
+                    question,
+                    answer: None,
+                }));
+                Answer::Stop
+            }
+            Some(Ok(value)) => {
+                self.cursor += 1;
+                self.journal.add(Entry::Command(Command {
+                    at,
+                    question,
+                    answer: Some(value.clone()),
+                }));
+                Answer::Value(value)
+            }
+            // A local word that complains is a mistake in the script, the same in every replay.
+            Some(Err(why)) => {
+                let pairs = [
+                    ("verb", Value::from(question.word)),
+                    ("message", Value::from(why)),
+                ];
+                Answer::Error(Value::from(pairs))
+            }
+        }
+    }
+}
+
+impl Gate for Replay {
+    fn ask(&mut self, question: Question) -> Answer {
+        if self.asked != Asked::Nothing {
+            return Answer::Stop;
+        }
+        if self.cursor < self.journal.command_count() {
+            return self.recorded(&question);
+        }
+        if self.cursor >= COMMANDS_MAX {
+            self.asked = Asked::TooMuch;
+            return Answer::Stop;
+        }
+        self.new_command(question)
+    }
+
+    fn print(&mut self, line: &str) {
+        // A line printed while old answers are handed back was printed before.
+        let beyond = self.cursor == self.journal.command_count();
+        if beyond && self.asked == Asked::Nothing {
+            self.journal.add(Entry::Console(line.to_owned()));
+        }
+    }
+}
+
+/// The same question, as far as a replay must see the same one.
+fn same(recorded: &Question, asked: &Question) -> bool {
+    let encoded = |question: &Question| {
+        question
+            .arguments
+            .iter()
+            .map(encode_value)
+            .collect::<Vec<_>>()
+    };
+    // Bytes, because a float that is no number does not equal itself.
+    recorded.word == asked.word
+        && (recorded.arguments == asked.arguments || encoded(recorded) == encoded(asked))
+}
+
+/// Characters of one side of a divergence.
+const SHOWN_CHARS_MAX: usize = 2_000;
+
+/// A question as a person reads it.
+pub fn show(question: &Question) -> String {
+    let arguments: Vec<String> = question.arguments.iter().map(Value::to_string).collect();
+    let text = format!("{}({})", question.word, arguments.join(", "));
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
