@@ -5,6 +5,9 @@
 use std::time::Duration;
 
 use crate::action::{Failure, FailureKind};
+use sha2::{Digest, Sha256};
+
+use crate::event::RunId;
 use crate::flow::FlowSettings;
 
 /// The first wait is at most this long.
@@ -55,4 +58,13 @@ pub fn next(failure: &Failure, tries: Tries, settings: &FlowSettings, jitter: f6
 fn backoff(count: u32, jitter: f64) -> Duration {
     let doubled = DELAY_FIRST.saturating_mul(1 << count.saturating_sub(1).min(16));
     doubled.min(DELAY_MAX).mul_f64(jitter.clamp(0.0, 1.0))
+}
+
+/// The idempotency key of a run's command: the same for every try of it, in every process.
+pub fn key(run: &RunId, command: usize) -> String {
+    let hash = Sha256::digest(format!("{run}#{command}").as_bytes());
+    hash.iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::event::RunId;
 
@@ -17,8 +18,8 @@ const SLOT_BYTES: usize = 1024;
 pub const STRIKES_MAX: usize = 2;
 
 /// The file.
-#[derive(Debug)]
-pub struct BlackBox(File);
+#[derive(Debug, Clone)]
+pub struct BlackBox(Arc<File>);
 
 /// A run that was thinking when the process died.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl BlackBox {
         file.read_to_end(&mut bytes)?;
         let struck = bytes.chunks(SLOT_BYTES).filter_map(parse).collect();
         file.set_len(0)?;
-        Ok((BlackBox(file), struck))
+        Ok((BlackBox(Arc::new(file)), struck))
     }
 
     /// Thread `thread` begins to think about `run`, which has come `position` commands far.

@@ -4,6 +4,7 @@
 //! lives (every limit here was chosen against scripts that abort one without it); the same script
 //! with the same answers asks the same questions, in this process and the next.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::Once;
 use std::time::Duration;
@@ -92,17 +93,12 @@ impl Engine {
     }
 
     /// Runs a script from the top. Must be called on a thread with a large stack.
-    pub fn step(
-        &self,
-        script: &Script,
-        input: Input,
-        gate: Box<dyn Gate>,
-    ) -> (StepEnd, Box<dyn Gate>) {
+    pub fn step<G: Gate>(&self, script: &Script, input: Input, gate: G) -> (StepEnd, Option<G>) {
         let mut scope = Scope::new();
         for (name, value) in input.bound {
             scope.push_constant_dynamic(name, value);
         }
-        step::begin(Some(gate), input.thinking);
+        step::begin(Some(Box::new(gate)), input.thinking);
         let evaluated = self
             .rhai
             .eval_ast_with_scope::<Dynamic>(&mut scope, &script.ast);
@@ -119,7 +115,8 @@ impl Engine {
             Some(Stop::Asked) => StepEnd::Stopped,
             Some(limit) => StepEnd::Failed(ScriptError::limit(limit.sentence(), end)),
         };
-        (end, gate.unwrap_or_else(|| Box::new(NoGate)))
+        let gate = gate.and_then(|gate| (gate as Box<dyn Any>).downcast::<G>().ok());
+        (end, gate.map(|gate| *gate))
     }
 
     /// Calls the script's `fn filter(event)`, without running its top level; true if it has none.
@@ -157,16 +154,6 @@ impl Engine {
     fn failed(&self, script: &Script, error: &EvalAltResult) -> StepEnd {
         StepEnd::Failed(ScriptError::from_rhai(&script.bundle, error))
     }
-}
-
-struct NoGate;
-
-impl Gate for NoGate {
-    fn ask(&mut self, _: Question) -> Answer {
-        Answer::Stop
-    }
-
-    fn print(&mut self, _: &str) {}
 }
 
 fn limit(rhai: &mut rhai::Engine) {

@@ -4,6 +4,8 @@
 //! computes something local at once, or has the script stopped until an outcome is there.
 //! `run` stands behind it in the server, `cases` in a test.
 
+use std::any::Any;
+
 use crate::event::Value;
 
 /// What a script asks for.
@@ -27,7 +29,7 @@ pub enum Answer {
 }
 
 /// Answers a script's questions during one step.
-pub trait Gate: Send {
+pub trait Gate: Any + Send {
     /// Answers one question.
     fn ask(&mut self, question: Question) -> Answer;
 

@@ -5,8 +5,9 @@
 
 use jiff::Timestamp;
 
-use crate::event::{RunId, Value};
+use crate::event::{EventId, RunId, Value};
 use crate::gate::Question;
+pub use crate::store::End as EndState;
 use crate::store::codec::{CodecError, Reader, Writer};
 
 /// Commands after which a run is warned about in listings.
@@ -93,40 +94,15 @@ pub struct End {
     pub value: Value,
 }
 
-/// The ways in which a run ends. There is no stored "running": what runs holds a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EndState {
-    /// The script came to its end.
-    Done,
-    /// An error that the script did not catch; the run is a dead letter.
-    Failed,
-    /// The script asked for something else than the journal says; a person decides.
-    Blocked,
-    /// Ended from outside.
-    Cancelled,
-}
-
-impl EndState {
-    /// The word in listings.
-    pub fn word(self) -> &'static str {
-        match self {
-            EndState::Done => "done",
-            EndState::Failed => "failed",
-            EndState::Blocked => "blocked",
-            EndState::Cancelled => "cancelled",
-        }
-    }
-
-    /// From the word.
-    pub fn from_word(word: &str) -> Option<EndState> {
-        let all = [
-            EndState::Done,
-            EndState::Failed,
-            EndState::Blocked,
-            EndState::Cancelled,
-        ];
-        all.into_iter().find(|state| state.word() == word)
-    }
+/// The state with this word, as journals hold it.
+pub fn state_from_word(word: &str) -> Option<EndState> {
+    let all = [
+        EndState::Done,
+        EndState::Failed,
+        EndState::Blocked,
+        EndState::Cancelled,
+    ];
+    all.into_iter().find(|state| state.word() == word)
 }
 
 /// A run's journal in memory: what is on disk, and what was added since.
@@ -162,6 +138,17 @@ impl Journal {
         }
         journal.flushed = journal.entries.len();
         Ok(journal)
+    }
+
+    /// Stands in for a journal that a thinking thread has at the moment.
+    pub(crate) fn nowhere() -> Journal {
+        Journal::empty(RunId::new(
+            &EventId {
+                channel: String::new(),
+                number: 0,
+            },
+            "",
+        ))
     }
 
     fn empty(run: RunId) -> Journal {
@@ -433,7 +420,7 @@ fn read_outcome(input: &mut Reader<'_>) -> Result<Outcome, CodecError> {
 
 fn read_end(input: &mut Reader<'_>) -> Result<End, CodecError> {
     let (at, word) = (input.time()?, input.text()?);
-    let state = EndState::from_word(word).ok_or(CodecError::Wrong("an unknown end"))?;
+    let state = state_from_word(word).ok_or(CodecError::Wrong("an unknown end"))?;
     Ok(End {
         at,
         state,

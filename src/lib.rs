@@ -32,8 +32,9 @@ pub mod document;
 pub mod flow;
 pub mod settings;
 
-// who may call
+// who may call, and how
 pub mod access;
+pub mod listener;
 
 // what a run has done, and may do next
 pub mod attempt;
@@ -43,6 +44,17 @@ pub mod replay;
 
 // under the floor
 pub mod store;
+
+// the path of an event
+pub mod channel;
+pub mod claim;
+pub mod dispatch;
+pub mod locals;
+pub mod metrics;
+pub mod recall;
+pub mod run;
+pub mod tries;
+mod vault;
 
 // sockets: one file and one line in ALL to add one
 pub mod action;

@@ -73,9 +73,11 @@ impl Replay {
         }
     }
 
-    /// To be called when the script has come to its end: entries left over are a divergence too.
-    pub fn finish(&mut self) {
-        if self.asked == Asked::Nothing
+    /// To be called after the step, saying whether the script has come to its end: entries left over
+    /// are a divergence too.
+    pub fn finish_if(&mut self, ended: bool) {
+        if ended
+            && self.asked == Asked::Nothing
             && let Some(command) = self.journal.command(self.cursor)
         {
             let recorded = show(&command.question);

@@ -1,0 +1,310 @@
+//! Channel: a named durable queue of events.
+//!
+//! Invariants: `push` answers only after the events are on disk; events are numbered from 1 without
+//! gaps in the order in which they became durable; an event for a channel that does not exist goes
+//! to `unrouted`, where it can be seen.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::watch;
+
+use crate::config::{ChannelSettings, OnFull, UNROUTED};
+use crate::event::{Incoming, Value};
+use crate::store::{Batch, Pushed, Store, StoreError};
+
+/// One channel, as the running server knows it.
+#[derive(Debug)]
+pub struct Channel {
+    /// Its name.
+    pub name: String,
+    settings: RwLock<Arc<ChannelSettings>>,
+    /// The number that the next event will get; changes wake the flows.
+    tail: watch::Sender<u64>,
+    /// The first event that some flow still has to look at.
+    floor: AtomicU64,
+    /// Flows skip events below this: a full channel dropped them.
+    skip: AtomicU64,
+    /// Events that are on their way to the disk.
+    coming: AtomicU64,
+    dropped: AtomicU64,
+    paused: AtomicBool,
+}
+
+/// Why a channel did not take events.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// It holds as many as it may; come back later.
+    #[error("channel `{channel}` is full: {depth_max} events are waiting")]
+    Full {
+        /// Which.
+        channel: String,
+        /// Its limit.
+        depth_max: u64,
+    },
+    /// The store did not take them.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Channel {
+    fn new(name: &str, settings: ChannelSettings, tail: u64, floor: u64) -> Channel {
+        Channel {
+            name: name.to_owned(),
+            settings: RwLock::new(Arc::new(settings)),
+            tail: watch::Sender::new(tail),
+            floor: AtomicU64::new(floor),
+            skip: AtomicU64::new(0),
+            coming: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            paused: AtomicBool::new(false),
+        }
+    }
+
+    /// Its settings as they are now.
+    pub fn settings(&self) -> Arc<ChannelSettings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_settings(&self, settings: ChannelSettings) {
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// How many events wait for a flow, or for somebody to take them.
+    pub fn depth(&self) -> u64 {
+        let floor = self
+            .floor
+            .load(Ordering::SeqCst)
+            .max(self.skip.load(Ordering::SeqCst));
+        self.tail.borrow().saturating_sub(floor)
+    }
+
+    /// The number that the next event will get.
+    pub fn tail(&self) -> u64 {
+        *self.tail.borrow()
+    }
+
+    /// Tells whoever holds it when the tail moves.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.tail.subscribe()
+    }
+
+    /// The slowest flow has come this far.
+    pub fn set_floor(&self, floor: u64) {
+        self.floor.store(floor, Ordering::SeqCst);
+    }
+
+    /// Flows go on from here at the earliest.
+    pub fn skip(&self) -> u64 {
+        self.skip.load(Ordering::SeqCst)
+    }
+
+    /// Events that a full channel let go.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::SeqCst)
+    }
+
+    /// True while its flows begin no runs.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst)
+    }
+
+    /// Stops or lets go on.
+    pub fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::SeqCst);
+        // Whoever waits for the tail looks again.
+        self.tail.send_modify(|_| {});
+    }
+
+    /// Room for `count` more, kept until the reservation is dropped.
+    fn reserve(&self, count: u64) -> Result<Reservation<'_>, PushError> {
+        let settings = self.settings();
+        let coming = self.coming.fetch_add(count, Ordering::SeqCst);
+        let reservation = Reservation {
+            channel: self,
+            count,
+        };
+        let beyond = (self.depth() + coming + count).saturating_sub(settings.depth_max);
+        if beyond == 0 {
+            return Ok(reservation);
+        }
+        match settings.on_full {
+            OnFull::DropOldest if count <= settings.depth_max => {
+                self.drop_oldest(beyond);
+                Ok(reservation)
+            }
+            _ => Err(PushError::Full {
+                channel: self.name.clone(),
+                depth_max: settings.depth_max,
+            }),
+        }
+    }
+
+    fn drop_oldest(&self, count: u64) {
+        let floor = self
+            .floor
+            .load(Ordering::SeqCst)
+            .max(self.skip.load(Ordering::SeqCst));
+        self.skip.fetch_max(floor + count, Ordering::SeqCst);
+        self.dropped.fetch_add(count, Ordering::SeqCst);
+    }
+}
+
+struct Reservation<'a> {
+    channel: &'a Channel,
+    count: u64,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.channel.coming.fetch_sub(self.count, Ordering::SeqCst);
+    }
+}
+
+/// All channels of a running server.
+#[derive(Debug)]
+pub struct Channels {
+    store: Store,
+    by_name: RwLock<BTreeMap<String, Arc<Channel>>>,
+}
+
+impl Channels {
+    /// The channels of a house, standing where the store left them.
+    ///
+    /// # Errors
+    /// What the store cannot read.
+    pub fn open(
+        store: Store,
+        settings: &BTreeMap<String, ChannelSettings>,
+    ) -> Result<Channels, StoreError> {
+        let channels = Channels {
+            store,
+            by_name: RwLock::default(),
+        };
+        channels.reload(settings)?;
+        Ok(channels)
+    }
+
+    /// Takes up changed settings and new channels; a channel that is gone from the folder keeps its
+    /// events but can no longer be found.
+    ///
+    /// # Errors
+    /// What the store cannot read.
+    pub fn reload(&self, settings: &BTreeMap<String, ChannelSettings>) -> Result<(), StoreError> {
+        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        by_name.retain(|name, _| settings.contains_key(name));
+        let paused = self.store.paused()?;
+        for (name, settings) in settings {
+            if let Some(channel) = by_name.get(name) {
+                channel.set_settings(settings.clone());
+                continue;
+            }
+            let counts = self.store.channel_counts(name);
+            let channel = Channel::new(name, settings.clone(), counts.tail + 1, counts.floor);
+            channel.set_paused(paused.contains(name));
+            by_name.insert(name.clone(), Arc::new(channel));
+        }
+        Ok(())
+    }
+
+    /// The channel with exactly this name.
+    pub fn get(&self, name: &str) -> Option<Arc<Channel>> {
+        self.by_name
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+    }
+
+    /// All, sorted by name.
+    pub fn all(&self) -> Vec<Arc<Channel>> {
+        self.by_name
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    /// The channel that a sender means by `asked`: an exact alias, an exact name, the last part of
+    /// a path, that part ignoring case if only one fits; otherwise none.
+    pub fn find(&self, asked: &str) -> Option<Arc<Channel>> {
+        let by_name = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        let has_alias =
+            |channel: &&Arc<Channel>| channel.settings().alias.iter().any(|alias| alias == asked);
+        if let Some(channel) = by_name
+            .values()
+            .find(has_alias)
+            .or_else(|| by_name.get(asked))
+        {
+            return Some(Arc::clone(channel));
+        }
+        let last = asked.rsplit('/').next().unwrap_or(asked);
+        if let Some(channel) = by_name.get(last) {
+            return Some(Arc::clone(channel));
+        }
+        let lower = last.to_lowercase();
+        let mut alike = by_name
+            .values()
+            .filter(|channel| channel.name.to_lowercase() == lower);
+        alike.next().filter(|_| alike.next().is_none()).cloned()
+    }
+
+    /// Puts events into the channel that `asked` means, all or none, and answers when they are on
+    /// disk. What nobody asked for goes to `unrouted` with the name in `meta.asked_channel`.
+    ///
+    /// # Errors
+    /// The channel is full, or the store did not take them; nothing is kept then.
+    pub async fn push(
+        &self,
+        asked: &str,
+        mut events: Vec<Incoming>,
+    ) -> Result<Vec<Pushed>, PushError> {
+        let channel = match self.find(asked) {
+            Some(channel) => channel,
+            None => {
+                for event in &mut events {
+                    event
+                        .meta
+                        .extra
+                        .insert("asked_channel".to_owned(), Value::from(asked));
+                }
+                self.unrouted()?
+            }
+        };
+        let _room = channel.reserve(events.len() as u64)?;
+        let mut batch = Batch::new();
+        let window = channel.settings().dedup_window.0;
+        for event in &events {
+            batch.push(&channel.name, event, Some(window))?;
+        }
+        let committed = self.store.commit(batch).await?;
+        self.announce(&committed.pushed);
+        Ok(committed.pushed)
+    }
+
+    /// Wakes the flows for events that a commit put into channels.
+    pub fn announce(&self, pushed: &[Pushed]) {
+        for event in pushed.iter().filter(|event| !event.duplicate) {
+            if let Some(channel) = self.get(&event.id.channel) {
+                channel.tail.send_if_modified(|tail| {
+                    let newer = event.id.number >= *tail;
+                    *tail = (*tail).max(event.id.number + 1);
+                    newer
+                });
+            }
+        }
+    }
+
+    fn unrouted(&self) -> Result<Arc<Channel>, PushError> {
+        let missing = || StoreError::Damaged {
+            what: UNROUTED.to_owned(),
+            why: "it is gone".to_owned(),
+        };
+        self.get(UNROUTED).ok_or_else(|| missing().into())
+    }
+}

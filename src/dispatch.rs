@@ -1,0 +1,414 @@
+//! Dispatch: one flow looks at the events of its channel, in order, and begins a run for each that
+//! its filter lets through.
+//!
+//! Invariant: looking ahead is bounded, so a flow that falls behind leaves its events in the
+//! channel, where `depth_max` counts them and a sender is told.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use crate::channel::Channel;
+use crate::claim::{Notes, Progress, Seat, Turns, lock};
+use crate::engine::ENGINE_FLAGS;
+use crate::event::{Event, RunId, Value};
+use crate::fault::ScriptError;
+use crate::flow::Flow;
+use crate::journal::{Journal, Start};
+use crate::run::{Conductor, Interrupted, Work};
+use crate::script::convert::to_dynamic;
+use crate::store::StoreError;
+
+/// Events that are read and filtered at a time.
+pub const LOOK_EVENTS_MAX: usize = 64;
+/// Runs of one flow that are begun and not ended: at work, waiting for their turn or for a permit.
+pub const RUNS_AHEAD_MAX: usize = 1_000;
+/// How long a flow whose store failed waits before it goes on.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// One flow at its channel.
+pub struct Dispatcher {
+    /// What all runs share.
+    pub conductor: Arc<Conductor>,
+    /// The channel.
+    pub channel: Arc<Channel>,
+    /// The flow as it is now; `None` ends the dispatcher.
+    pub flow: watch::Receiver<Option<Arc<Flow>>>,
+    /// How far it has come.
+    pub progress: Arc<Mutex<Progress>>,
+    /// Changes when the server stops.
+    pub stop: watch::Receiver<bool>,
+    /// Runs that the last process left.
+    pub left: Vec<RunId>,
+    /// Held by every run at work; all are done when all are dropped.
+    pub working: mpsc::Sender<()>,
+    /// True while an operator holds the flow.
+    pub paused: watch::Receiver<bool>,
+}
+
+/// What the dispatcher keeps in mind between events.
+struct Mind {
+    turns: Turns,
+    ahead: Arc<Semaphore>,
+    at_once: Arc<Semaphore>,
+    at_once_max: usize,
+    troubles: Arc<Mutex<HashMap<String, Arc<Notes>>>>,
+    /// Below this, an event may have had its run before the last process died.
+    restart_end: u64,
+}
+
+impl Dispatcher {
+    /// Works until the flow is taken away or the server stops.
+    pub async fn attend(mut self) {
+        let Some(flow) = self.flow.borrow().clone() else {
+            return;
+        };
+        let mut mind = Mind {
+            turns: Turns::default(),
+            ahead: Arc::new(Semaphore::new(RUNS_AHEAD_MAX)),
+            at_once: Arc::new(Semaphore::new(flow.settings.runs_at_once_max)),
+            at_once_max: flow.settings.runs_at_once_max,
+            troubles: Arc::default(),
+            restart_end: self.channel.tail(),
+        };
+        for run in std::mem::take(&mut self.left) {
+            if let Err(why) = self.take_up(&mut mind, &flow, run.clone()).await {
+                tracing::error!(%run, "cannot go on: {why}");
+            }
+        }
+        while let Some(flow) = self.next_look().await {
+            mind.adapt(&flow);
+            if let Err(why) = self.look(&mut mind, &flow).await {
+                tracing::error!(flow = %flow.path(), "cannot go on: {why}");
+                tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+            }
+        }
+    }
+
+    /// Waits until there is something to look at; `None` is the end.
+    async fn next_look(&mut self) -> Option<Arc<Flow>> {
+        let mut tail = self.channel.watch();
+        loop {
+            if *self.stop.borrow() {
+                return None;
+            }
+            let flow = self.flow.borrow_and_update().clone()?;
+            let held = self.channel.is_paused() || *self.paused.borrow_and_update();
+            let next = lock(&self.progress).next.max(self.channel.skip());
+            if *tail.borrow_and_update() > next && !held {
+                return Some(flow);
+            }
+            tokio::select! {
+                changed = tail.changed() => changed.ok()?,
+                changed = self.flow.changed() => changed.ok()?,
+                changed = self.paused.changed() => changed.ok()?,
+                changed = self.stop.changed() => changed.ok()?,
+            }
+        }
+    }
+
+    /// Looks at the next events.
+    async fn look(&mut self, mind: &mut Mind, flow: &Arc<Flow>) -> Result<(), Interrupted> {
+        let next = lock(&self.progress).next.max(self.channel.skip());
+        let events = self
+            .conductor
+            .store
+            .events(&self.channel.name, next, LOOK_EVENTS_MAX)?;
+        if events.is_empty() {
+            // Taken by somebody, or below the retention: nothing is left up to the tail.
+            lock(&self.progress).pass(self.channel.tail().saturating_sub(1), false);
+            return Ok(());
+        }
+        let judged = self.judge(flow, events).await?;
+        match &flow.settings.batch {
+            None => {
+                for (event, verdict) in judged {
+                    self.begin_one(mind, flow, event, verdict).await?;
+                }
+            }
+            Some(_) => self.begin_batch(mind, flow, judged).await?,
+        }
+        Ok(())
+    }
+
+    /// Asks the filter about each event, on a thinking thread.
+    async fn judge(
+        &self,
+        flow: &Arc<Flow>,
+        events: Vec<Event>,
+    ) -> Result<Vec<(Event, Result<bool, ScriptError>)>, Interrupted> {
+        let (answer, judged) = oneshot::channel();
+        let thinking = Duration::from_secs(flow.settings.run_seconds_max);
+        let blackbox = self.conductor.blackbox.clone();
+        let flow = Arc::clone(flow);
+        self.conductor.thinkers.submit(move |engine, thread| {
+            let judge = |event: Event| {
+                blackbox.enter(thread, &RunId::new(&event.id, &flow.name), 0);
+                let verdict = engine.filter(&flow.script, to_dynamic(&event.body), thinking);
+                (event, verdict)
+            };
+            let judged = events.into_iter().map(judge).collect();
+            blackbox.leave(thread);
+            let _ = answer.send(judged);
+        });
+        judged.await.map_err(|_| Interrupted::Engine)
+    }
+
+    async fn begin_one(
+        &mut self,
+        mind: &mut Mind,
+        flow: &Arc<Flow>,
+        event: Event,
+        verdict: Result<bool, ScriptError>,
+    ) -> Result<(), Interrupted> {
+        let number = event.id.number;
+        let run = RunId::new(&event.id, &flow.name);
+        if number < mind.restart_end && self.conductor.store.run(&run)?.is_some() {
+            lock(&self.progress).pass(number, false);
+            return Ok(());
+        }
+        match verdict {
+            Ok(false) => lock(&self.progress).pass(number, false),
+            Ok(true) if mind.note(flow, &event) => lock(&self.progress).pass(number, true),
+            Ok(true) => {
+                let permit = mind.permit().await;
+                self.begin(mind, flow, vec![event], permit);
+            }
+            Err(error) => {
+                let journal = Journal::begin(run, self.start(flow, &[number], None));
+                self.conductor.refuse(journal, &error).await?;
+                lock(&self.progress).pass(number, false);
+            }
+        }
+        Ok(())
+    }
+
+    /// Collects what passed the filter until the batch is full or old enough.
+    async fn begin_batch(
+        &mut self,
+        mind: &mut Mind,
+        flow: &Arc<Flow>,
+        judged: Vec<(Event, Result<bool, ScriptError>)>,
+    ) -> Result<(), Interrupted> {
+        let Some(batch) = &flow.settings.batch else {
+            return Ok(());
+        };
+        let mut collected = Vec::new();
+        self.sift(mind, flow, judged, &mut collected).await?;
+        let until = tokio::time::Instant::now() + batch.age_max.0;
+        let mut tail = self.channel.watch();
+        while !collected.is_empty() && collected.len() < batch.size_max {
+            let next = lock(&self.progress).next;
+            let room = (batch.size_max - collected.len()).min(LOOK_EVENTS_MAX);
+            let events = self
+                .conductor
+                .store
+                .events(&self.channel.name, next, room)?;
+            if !events.is_empty() {
+                let judged = self.judge(flow, events).await?;
+                self.sift(mind, flow, judged, &mut collected).await?;
+                continue;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => break,
+                changed = tail.changed() => if changed.is_err() { break },
+                _ = self.stop.changed() => return Ok(()),
+            }
+        }
+        if !collected.is_empty() {
+            let permit = mind.permit().await;
+            self.begin(mind, flow, collected, permit);
+        }
+        Ok(())
+    }
+
+    async fn sift(
+        &self,
+        mind: &Mind,
+        flow: &Arc<Flow>,
+        judged: Vec<(Event, Result<bool, ScriptError>)>,
+        collected: &mut Vec<Event>,
+    ) -> Result<(), Interrupted> {
+        for (event, verdict) in judged {
+            let number = event.id.number;
+            let had = number < mind.restart_end && self.was_in_a_batch(flow, number)?;
+            match verdict {
+                Ok(true) if !had => {
+                    lock(&self.progress).pass(number, true);
+                    collected.push(event);
+                }
+                Err(error) if !had => {
+                    let run = RunId::new(&event.id, &flow.name);
+                    let journal = Journal::begin(run, self.start(flow, &[number], None));
+                    self.conductor.refuse(journal, &error).await?;
+                    lock(&self.progress).pass(number, false);
+                }
+                _ => lock(&self.progress).pass(number, false),
+            }
+        }
+        Ok(())
+    }
+
+    /// True if a run of this flow that began at or before `number` holds it.
+    fn was_in_a_batch(&self, flow: &Flow, number: u64) -> Result<bool, StoreError> {
+        let size_max = flow
+            .settings
+            .batch
+            .as_ref()
+            .map_or(1, |batch| batch.size_max as u64);
+        self.conductor
+            .holds(&self.channel.name, &flow.name, number, size_max)
+    }
+
+    fn start(&self, flow: &Flow, events: &[u64], trouble: Option<String>) -> Start {
+        Start {
+            at: self.conductor.clock.now(),
+            flow: flow.path(),
+            version: flow.script.version.clone(),
+            engine_flags: ENGINE_FLAGS,
+            events: events.to_vec(),
+            trouble,
+        }
+    }
+
+    fn begin(
+        &self,
+        mind: &mut Mind,
+        flow: &Arc<Flow>,
+        events: Vec<Event>,
+        ahead: OwnedSemaphorePermit,
+    ) {
+        let Some(first) = events.first() else { return };
+        let numbers: Vec<u64> = events.iter().map(|event| event.id.number).collect();
+        let trouble = trouble(flow, first);
+        let run = RunId::new(&first.id, &flow.name);
+        let journal = Journal::begin(run, self.start(flow, &numbers, trouble));
+        {
+            let mut progress = lock(&self.progress);
+            numbers
+                .iter()
+                .for_each(|number| progress.pass(*number, true));
+        }
+        let mut seat = Seat::new(&self.progress, numbers);
+        seat.hold(ahead);
+        let work = Work {
+            flow: Arc::clone(flow),
+            script: Arc::clone(&flow.script),
+            journal,
+            events: Arc::new(events),
+            seat,
+        };
+        self.launch(mind, work);
+    }
+
+    /// Brings back a run that the last process left.
+    async fn take_up(
+        &self,
+        mind: &mut Mind,
+        flow: &Arc<Flow>,
+        run: RunId,
+    ) -> Result<(), Interrupted> {
+        let permit = mind.permit().await;
+        let mut work = self
+            .conductor
+            .recall(Arc::clone(flow), run, &self.progress)
+            .await?;
+        work.seat.hold(permit);
+        self.launch(mind, work);
+        Ok(())
+    }
+
+    /// Lets a run go: when its turn has come and a permit is free.
+    fn launch(&self, mind: &mut Mind, mut work: Work) {
+        let value = work.flow.settings.order_by.as_ref().map(|field| {
+            work.events
+                .first()
+                .and_then(|event| event.body.get(field))
+                .map_or(String::new(), Value::to_plain)
+        });
+        let (before, turn) = match value.map(|value| mind.turns.take(value)) {
+            Some((before, turn)) => (before, Some(turn)),
+            None => (None, None),
+        };
+        work.seat = work.seat.with_turn(turn);
+        let trouble = work.journal.start().and_then(|start| start.trouble.clone());
+        if let Some(trouble) = &trouble {
+            lock(&mind.troubles).insert(trouble.clone(), Arc::clone(&work.seat.notes));
+        }
+        let (troubles, at_once) = (Arc::clone(&mind.troubles), Arc::clone(&mind.at_once));
+        let conductor = Arc::clone(&self.conductor);
+        let working = self.working.clone();
+        tokio::spawn(async move {
+            let _working = working;
+            if let Some(before) = before {
+                // An error means that the run before has ended, which is what was waited for.
+                let _ = before.await;
+            }
+            let Ok(permit) = at_once.acquire_owned().await else {
+                return;
+            };
+            work.seat.hold(permit);
+            let notes = Arc::clone(&work.seat.notes);
+            let run = work.journal.run.clone();
+            if let Err(why) = conductor.drive(work).await {
+                conductor.interrupted(&run, &why);
+            }
+            if let Some(trouble) = trouble {
+                let mut troubles = lock(&troubles);
+                if troubles
+                    .get(&trouble)
+                    .is_some_and(|current| Arc::ptr_eq(current, &notes))
+                {
+                    troubles.remove(&trouble);
+                }
+            }
+        });
+    }
+}
+
+impl Mind {
+    /// Takes up a changed `runs_at_once_max`; runs that hold the old permits end as they are.
+    fn adapt(&mut self, flow: &Flow) {
+        if flow.settings.runs_at_once_max != self.at_once_max {
+            self.at_once_max = flow.settings.runs_at_once_max;
+            self.at_once = Arc::new(Semaphore::new(self.at_once_max));
+        }
+    }
+
+    async fn permit(&self) -> OwnedSemaphorePermit {
+        loop {
+            // The semaphore is never closed; asking again is only there for the types.
+            if let Ok(permit) = Arc::clone(&self.ahead).acquire_owned().await {
+                return permit;
+            }
+        }
+    }
+
+    /// Notes the event on a live run for the same trouble, if there is one.
+    fn note(&self, flow: &Flow, event: &Event) -> bool {
+        let Some(trouble) = trouble(flow, event) else {
+            return false;
+        };
+        let notes = lock(&self.troubles).get(&trouble).cloned();
+        notes.is_some_and(|notes| {
+            notes.leave(
+                event.id.number,
+                format!("event {} is for the same trouble", event.id),
+            )
+        })
+    }
+}
+
+/// What makes an event the same trouble as another, by the flow's `one_run_per`.
+fn trouble(flow: &Flow, event: &Event) -> Option<String> {
+    let fields = &flow.settings.one_run_per;
+    let part = |field: &String| {
+        event
+            .body
+            .get(field)
+            .map_or_else(|| "null".to_owned(), Value::to_string)
+    };
+    (!fields.is_empty()).then(|| fields.iter().map(part).collect::<Vec<_>>().join("\u{1f}"))
+}

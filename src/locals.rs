@@ -1,0 +1,111 @@
+//! Answers to what a script asks of nobody outside: the time, chance, its own memory, `emit`.
+//!
+//! Each answer is journalled, so a replay gets it from there; what an answer changes in the store
+//! is written in the same batch as the journal entry, or not at all.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::clock::Clock;
+use crate::event::{Incoming, Meta, Value};
+use crate::gate::Question;
+use crate::replay::Locals;
+use crate::store::Store;
+use crate::store::codec::{decode_value, encode_value};
+
+/// What a step wants to have written together with its journal.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Events for channels, in order.
+    pub emitted: Vec<(String, Incoming)>,
+    /// What the flow keeps; `None` forgets it.
+    pub state: BTreeMap<String, Option<Value>>,
+}
+
+/// Answers for a run of a real server.
+pub struct RunLocals {
+    /// The flow, `channel/name`: whose state it is.
+    pub flow: String,
+    /// The run, named as the peer of emitted events.
+    pub run: String,
+    /// Where state is read.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// What is to be written.
+    pub effects: Arc<Mutex<Effects>>,
+}
+
+impl Locals for RunLocals {
+    fn answer(&mut self, question: &Question) -> Option<Result<Value, String>> {
+        let argument = |index: usize| question.arguments.get(index).unwrap_or(&Value::Null);
+        Some(match question.word.as_str() {
+            "now" => Ok(Value::Int(self.clock.now().as_second())),
+            "uuid" => Ok(Value::Text(uuid::Uuid::new_v4().to_string())),
+            "random" => random(argument(0)),
+            "emit" => self.emit(argument(0), argument(1)),
+            "state::get" => text(argument(0), "key").and_then(|key| self.get(key)),
+            "state::set" => {
+                text(argument(0), "key").and_then(|key| self.set(key, Some(argument(1))))
+            }
+            "state::delete" => text(argument(0), "key").and_then(|key| self.set(key, None)),
+            _ => return None,
+        })
+    }
+}
+
+impl RunLocals {
+    fn emit(&self, channel: &Value, event: &Value) -> Result<Value, String> {
+        let channel = text(channel, "channel")?.to_owned();
+        let mut meta = Meta::new("flow", self.clock.now());
+        meta.peer.clone_from(&self.run);
+        self.effects().emitted.push((
+            channel,
+            Incoming {
+                body: event.clone(),
+                meta,
+            },
+        ));
+        Ok(Value::Null)
+    }
+
+    fn get(&self, key: &str) -> Result<Value, String> {
+        if let Some(kept) = self.effects().state.get(key) {
+            return Ok(kept.clone().unwrap_or_default());
+        }
+        let kept = self
+            .store
+            .state(&self.flow, key)
+            .map_err(|why| why.to_string())?;
+        let value = kept.map(|bytes| decode_value(&bytes)).transpose();
+        value
+            .map(Option::unwrap_or_default)
+            .map_err(|why| why.to_string())
+    }
+
+    fn set(&self, key: &str, value: Option<&Value>) -> Result<Value, String> {
+        if let Some(value) = value {
+            encode_value(value).map_err(|why| why.to_string())?;
+        }
+        self.effects().state.insert(key.to_owned(), value.cloned());
+        Ok(Value::Null)
+    }
+
+    fn effects(&self) -> std::sync::MutexGuard<'_, Effects> {
+        self.effects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, String> {
+    value
+        .as_text()
+        .ok_or_else(|| format!("`{name}` must be text, not {}", value.kind()))
+}
+
+fn random(below: &Value) -> Result<Value, String> {
+    match below {
+        Value::Null => Ok(Value::Float(rand::random::<f64>())),
+        Value::Int(below) if *below > 0 => Ok(Value::Int(rand::random_range(0..*below))),
+        other => Err(format!("`below` must be a positive integer, not {other}")),
+    }
+}

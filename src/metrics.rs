@@ -1,0 +1,143 @@
+//! What the server counts about itself, for `/metrics` in Prometheus' text form.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::journal::EndState;
+
+/// A label that names a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct InChannel {
+    /// The channel.
+    pub channel: String,
+}
+
+/// A label that names an end.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    state: String,
+}
+
+/// A label that names a version.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: String,
+}
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Events that became durable.
+    pub events: Family<InChannel, Counter>,
+    /// Events that were there already.
+    pub duplicates: Family<InChannel, Counter>,
+    /// Events that a door turned away.
+    pub refused: Family<InChannel, Counter>,
+    /// Events that wait.
+    pub depth: Family<InChannel, Gauge>,
+    /// Events that a full channel let go.
+    pub dropped: Family<InChannel, Gauge>,
+    /// Steps of scripts.
+    pub steps: Counter,
+    /// Tries of actions that failed.
+    pub failures: Counter,
+    actions: Histogram,
+    ended: Family<Ended, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("vigie"),
+            events: Family::default(),
+            duplicates: Family::default(),
+            refused: Family::default(),
+            depth: Family::default(),
+            dropped: Family::default(),
+            steps: Counter::default(),
+            failures: Counter::default(),
+            actions: Histogram::new(exponential_buckets(0.001, 4.0, 10)),
+            ended: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let build: Family<Build, Gauge> = Family::default();
+        build
+            .get_or_create(&Build {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            })
+            .set(1);
+        let registry = &mut self.registry;
+        registry.register("build_info", "The version that runs", build);
+        registry.register("events", "Events that became durable", self.events.clone());
+        registry.register(
+            "duplicates",
+            "Events that were there already",
+            self.duplicates.clone(),
+        );
+        registry.register(
+            "refused",
+            "Requests that a door turned away",
+            self.refused.clone(),
+        );
+        registry.register("channel_depth", "Events that wait", self.depth.clone());
+        registry.register(
+            "channel_dropped",
+            "Events that a full channel let go",
+            self.dropped.clone(),
+        );
+        registry.register("steps", "Steps of scripts", self.steps.clone());
+        registry.register(
+            "action_failures",
+            "Tries of actions that failed",
+            self.failures.clone(),
+        );
+        registry.register(
+            "action_seconds",
+            "How long tries of actions took",
+            self.actions.clone(),
+        );
+        registry.register("runs_ended", "Runs by how they ended", self.ended.clone());
+    }
+
+    /// A try of an action took this long.
+    pub fn performed(&self, took: Duration) {
+        self.actions.observe(took.as_secs_f64());
+    }
+
+    /// A run ended.
+    pub fn ended(&self, state: EndState) {
+        self.ended
+            .get_or_create(&Ended {
+                state: state.word().to_owned(),
+            })
+            .inc();
+    }
+
+    /// The text for a scraper.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a String does not fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+/// The label of a channel.
+pub fn in_channel(name: &str) -> InChannel {
+    InChannel {
+        channel: name.to_owned(),
+    }
+}

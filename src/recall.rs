@@ -1,0 +1,240 @@
+//! Brings back what was on disk: runs that a process left, and the version of the script that each
+//! is pinned to.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::oneshot;
+
+use crate::claim::{Progress, Seat, lock};
+use crate::compile::{Bundle, Script};
+use crate::event::{EventId, RunId};
+use crate::fault::ScriptError;
+use crate::flow::Flow;
+use crate::journal::{End, EndState, Entry, Journal};
+use crate::run::{Conductor, Interrupted, Work};
+use crate::store::codec::{CodecError, Reader, Writer};
+use crate::store::{Batch, StoreError};
+
+/// Versions that are kept compiled; more are compiled again when they are needed.
+const VERSIONS_MAX: usize = 256;
+
+/// Compiled scripts by version.
+#[derive(Debug, Default)]
+pub struct Versions(Mutex<HashMap<String, Arc<Script>>>);
+
+impl Versions {
+    /// Keeps a script at hand.
+    pub fn keep(&self, script: &Arc<Script>) {
+        let mut kept = lock(&self.0);
+        if kept.len() >= VERSIONS_MAX {
+            kept.clear();
+        }
+        kept.insert(script.version.clone(), Arc::clone(script));
+    }
+}
+
+impl Conductor {
+    /// The journal of a run, or `None` if there is no such run.
+    ///
+    /// # Errors
+    /// What the store cannot read, and a journal of a newer version.
+    pub fn journal(&self, run: &RunId) -> Result<Option<Journal>, Interrupted> {
+        let records = self.store.journal(run)?;
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let unreadable =
+            |why| Interrupted::Unreadable(format!("the journal of {run} cannot be read: {why}"));
+        Journal::read(run.clone(), &records)
+            .map(Some)
+            .map_err(unreadable)
+    }
+
+    /// Takes up a run again, with the script that it is pinned to.
+    ///
+    /// # Errors
+    /// When its journal, its events or its version cannot be read.
+    pub async fn recall(
+        &self,
+        flow: Arc<Flow>,
+        run: RunId,
+        progress: &Arc<Mutex<Progress>>,
+    ) -> Result<Work, Interrupted> {
+        let gone = |what: &str| Interrupted::Unreadable(format!("{what} of {run} is gone"));
+        let journal = self.journal(&run)?.ok_or_else(|| gone("the journal"))?;
+        let start = journal.start().ok_or_else(|| gone("the beginning"))?;
+        let version = journal.version().unwrap_or(&start.version).to_owned();
+        let script = self.script(&version).await?;
+        let mut events = Vec::new();
+        for number in &start.events {
+            let id = EventId {
+                channel: run.event().channel,
+                number: *number,
+            };
+            events.push(self.store.event(&id)?.ok_or_else(|| gone("an event"))?);
+        }
+        let seat = Seat::new(progress, start.events.clone());
+        Ok(Work {
+            flow,
+            script,
+            journal,
+            events: Arc::new(events),
+            seat,
+        })
+    }
+
+    /// The script of a version, compiled from what the store keeps.
+    ///
+    /// # Errors
+    /// When the store does not have it, or it no longer compiles.
+    pub async fn script(&self, version: &str) -> Result<Arc<Script>, Interrupted> {
+        if let Some(script) = lock(&self.versions.0).get(version) {
+            return Ok(Arc::clone(script));
+        }
+        let gone = || Interrupted::Unreadable(format!("version {version} of a flow is gone"));
+        let bytes = self.store.version(version)?.ok_or_else(gone)?;
+        let bundle = decode_bundle(&bytes).map_err(|_| gone())?;
+        let (answer, compiled) = oneshot::channel();
+        self.thinkers.submit(move |engine, _| {
+            let _ = answer.send(engine.compile(bundle));
+        });
+        let compiled = compiled.await.map_err(|_| Interrupted::Engine)?;
+        let script = compiled.map_err(|mistakes| {
+            let first = mistakes
+                .first()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            Interrupted::Unreadable(format!("version {version} no longer compiles: {first}"))
+        })?;
+        let script = Arc::new(script);
+        self.versions.keep(&script);
+        Ok(script)
+    }
+
+    /// Keeps the sources of flows, so that runs can be pinned to them.
+    ///
+    /// # Errors
+    /// What the store does not keep.
+    pub async fn keep_versions(
+        &self,
+        flows: impl Iterator<Item = &Arc<Flow>>,
+    ) -> Result<(), StoreError> {
+        for flow in flows {
+            self.versions.keep(&flow.script);
+            if self.store.version(&flow.script.version)?.is_none() {
+                let mut batch = Batch::new();
+                batch.put_version(&flow.script.version, encode_bundle(flow.script.bundle()));
+                self.store.commit(batch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a run that could not begin, as a dead letter: its filter raised.
+    ///
+    /// # Errors
+    /// What the store does not keep.
+    pub async fn refuse(
+        &self,
+        mut journal: Journal,
+        error: &ScriptError,
+    ) -> Result<(), Interrupted> {
+        let at = self.clock.now();
+        let message = format!("the filter raised: {}", error.diagnostic());
+        tracing::error!(run = %journal.run, "{message}");
+        let end = End {
+            at,
+            state: EndState::Failed,
+            message: message.clone(),
+            value: error.thrown.clone(),
+        };
+        journal.add(Entry::End(end));
+        let record = journal
+            .take_pending()
+            .map_err(|why| Interrupted::Unreadable(why.to_string()))?;
+        let mut batch = Batch::new();
+        batch.append(&journal.run, record);
+        batch.finish(&journal.run, EndState::Failed, at);
+        batch.dead_letter(&journal.run, at, message.into_bytes());
+        self.store.commit(batch).await?;
+        self.metrics.ended(EndState::Failed);
+        Ok(())
+    }
+
+    /// True if a run of `flow` that began at one of the last `size_max` events up to `number`
+    /// holds the event `number`.
+    ///
+    /// # Errors
+    /// What the store cannot read.
+    pub fn holds(
+        &self,
+        channel: &str,
+        flow: &str,
+        number: u64,
+        size_max: u64,
+    ) -> Result<bool, StoreError> {
+        for first in (number.saturating_sub(size_max)..=number).rev() {
+            let run = RunId::new(
+                &EventId {
+                    channel: channel.to_owned(),
+                    number: first,
+                },
+                flow,
+            );
+            let records = self.store.journal(&run)?;
+            if records.is_empty() {
+                continue;
+            }
+            let journal = Journal::read(run, &records).ok();
+            let start = journal.as_ref().and_then(Journal::start);
+            return Ok(start.is_some_and(|start| start.events.contains(&number)));
+        }
+        Ok(false)
+    }
+
+    /// A run could not go on. It stays live; the next start takes it up again.
+    pub fn interrupted(&self, run: &RunId, why: &Interrupted) {
+        match why {
+            Interrupted::Stopping => tracing::debug!(%run, "goes on after the restart"),
+            why => tracing::error!(%run, "cannot go on now, and will after a restart: {why}"),
+        }
+    }
+}
+
+/// A bundle as bytes.
+pub fn encode_bundle(bundle: &Bundle) -> Vec<u8> {
+    let mut out = Writer::new();
+    out.byte(1)
+        .text(&bundle.name)
+        .byte(bundle.is_batch.into())
+        .text(&bundle.source);
+    out.number(bundle.modules.len() as u64);
+    for (path, text) in &bundle.modules {
+        out.text(path).text(text);
+    }
+    out.into_bytes()
+}
+
+/// A bundle from bytes.
+///
+/// # Errors
+/// Bytes that are none, or of a newer version.
+pub fn decode_bundle(bytes: &[u8]) -> Result<Bundle, CodecError> {
+    let mut input = Reader::new(bytes);
+    if input.byte()? != 1 {
+        return Err(CodecError::Wrong("a bundle of a newer version"));
+    }
+    let name = input.text()?.to_owned();
+    let is_batch = input.byte()? == 1;
+    let source = input.text()?.to_owned();
+    let count = input.number()?;
+    let module = |_| Ok((input.text()?.to_owned(), input.text()?.to_owned()));
+    let modules = (0..count).map(module).collect::<Result<_, CodecError>>()?;
+    Ok(Bundle {
+        name,
+        source,
+        modules,
+        is_batch,
+    })
+}

@@ -1,0 +1,449 @@
+//! The conductor: claim → step → journal → perform → journal → … → ack.
+//!
+//! Invariants: all branching on success or failure stands here; nothing that may not be repeated is
+//! performed before the wish for it is on disk; a finished action is never performed again.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use crate::action::{self, Call, Failure, Repeat, Services, Verb};
+use crate::attempt::{self, Next, Tries};
+use crate::blackbox::{BlackBox, STRIKES_MAX};
+use crate::channel::Channels;
+use crate::claim::{Notes, Seat};
+use crate::clock::Clock;
+use crate::compile::Script;
+use crate::engine::{Input, StepEnd};
+use crate::event::{Event, Value};
+use crate::flow::{Flow, InDoubt};
+use crate::journal::{End, EndState, Entry, Journal, Outcome};
+use crate::locals::{Effects, RunLocals};
+use crate::metrics::Metrics;
+use crate::recall::Versions;
+use crate::replay::{Asked, Replay};
+use crate::script::convert::to_dynamic;
+use crate::script::events::Events;
+use crate::secret::Secret;
+use crate::store::{Batch, Store, StoreError};
+use crate::thinkers::Thinkers;
+use crate::tries::TriesRecord;
+use crate::vault;
+
+/// Longest time that one try of one action may take, whatever the target does.
+pub const ACTION_SECONDS_MAX: Duration = Duration::from_secs(600);
+
+/// Everything that runs share.
+pub struct Conductor {
+    /// What is kept.
+    pub store: Store,
+    /// Where events wait.
+    pub channels: Channels,
+    /// Where scripts think.
+    pub thinkers: Thinkers,
+    /// Connections of actions; replaced on reload.
+    pub services: RwLock<Arc<Services>>,
+    /// What `secret("name")` stands for; replaced on reload.
+    pub secrets: RwLock<Arc<BTreeMap<String, Secret>>>,
+    /// The time.
+    pub clock: Clock,
+    /// Who is thinking.
+    pub blackbox: BlackBox,
+    /// Counted things.
+    pub metrics: Metrics,
+    /// Scripts of versions that runs are pinned to.
+    pub versions: Versions,
+    /// Changes when the server stops: runs then end between two commands and go on after a restart.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// A run that somebody holds a claim on.
+pub struct Work {
+    /// Its flow, as it is now.
+    pub flow: Arc<Flow>,
+    /// The version of the script that it is pinned to.
+    pub script: Arc<Script>,
+    /// What it did so far.
+    pub journal: Journal,
+    /// The events that began it.
+    pub events: Arc<Vec<Event>>,
+    /// Further events for it, and its place in line.
+    pub seat: Seat,
+}
+
+/// Why a run could not go on for now: the store failed, or the process is ending. The run is
+/// as it was, and goes on when the server has come back.
+#[derive(Debug, thiserror::Error)]
+pub enum Interrupted {
+    /// The store did not keep something.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The thinking thread panicked.
+    #[error("the engine panicked")]
+    Engine,
+    /// The journal or the version of a run cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+impl Conductor {
+    /// Takes a run as far as it goes: to its end.
+    ///
+    /// # Errors
+    /// [`Interrupted`]: the run stays live and is taken up again later.
+    pub async fn drive(&self, mut work: Work) -> Result<EndState, Interrupted> {
+        let known = work.journal.command_count();
+        if work.journal.strikes_at(known as u64) >= STRIKES_MAX {
+            let message = "the process died twice while this script was thinking".to_owned();
+            return self.end(work, EndState::Failed, message, Value::Null).await;
+        }
+        loop {
+            if *self.stop.borrow() {
+                return Err(Interrupted::Stopping);
+            }
+            let (end, asked) = self.think(&mut work).await?;
+            match (end, asked) {
+                (_, Asked::Diverged(divergence)) => {
+                    let message = divergence.to_string();
+                    return self
+                        .end(work, EndState::Blocked, message, Value::Null)
+                        .await;
+                }
+                (_, Asked::TooMuch) => {
+                    let message = "the journal has 20,000 commands; use `continue_as`".to_owned();
+                    return self.end(work, EndState::Failed, message, Value::Null).await;
+                }
+                (_, Asked::Command(index)) => self.act(&mut work, index, index < known).await?,
+                (StepEnd::Failed(error), _) => {
+                    let message = error.diagnostic().to_string();
+                    return self
+                        .end(work, EndState::Failed, message, error.thrown)
+                        .await;
+                }
+                (StepEnd::Done(value), _) => {
+                    return self.end(work, EndState::Done, String::new(), value).await;
+                }
+                (StepEnd::Stopped, Asked::Nothing) => return Err(Interrupted::Engine),
+            }
+        }
+    }
+
+    /// One step on a thinking thread.
+    async fn think(&self, work: &mut Work) -> Result<(StepEnd, Asked), Interrupted> {
+        let (answer, thought) = oneshot::channel();
+        let journal = std::mem::replace(&mut work.journal, Journal::nowhere());
+        let effects = Arc::clone(&work.seat.effects);
+        let locals = RunLocals {
+            flow: work.flow.path(),
+            run: journal.run.to_string(),
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            effects,
+        };
+        let (run, position) = (journal.run.clone(), journal.command_count() as u64);
+        let replay = Replay::new(journal, self.clock.clone(), Box::new(locals));
+        let (script, events) = (Arc::clone(&work.script), Arc::clone(&work.events));
+        let thinking = Duration::from_secs(work.flow.settings.run_seconds_max);
+        let blackbox = self.blackbox.clone();
+        self.thinkers.submit(move |engine, thread| {
+            blackbox.enter(thread, &run, position);
+            let input = Input {
+                bound: bind(&script, &events),
+                thinking,
+            };
+            let (end, replay) = engine.step(&script, input, replay);
+            blackbox.leave(thread);
+            if let Some(mut replay) = replay {
+                replay.finish_if(matches!(end, StepEnd::Done(_)));
+                let _ = answer.send((end, replay));
+            }
+        });
+        let (end, replay) = thought.await.map_err(|_| Interrupted::Engine)?;
+        self.metrics.steps.inc();
+        work.journal = replay.journal;
+        Ok((end, replay.asked))
+    }
+
+    /// Has the command at `index` done and notes what came of it. `recovered` says that the command
+    /// was asked for before this process took up the run.
+    async fn act(&self, work: &mut Work, index: usize, recovered: bool) -> Result<(), Interrupted> {
+        let Some(command) = work.journal.command(index) else {
+            return Err(Interrupted::Engine);
+        };
+        let question = command.question.clone();
+        let Some((_, verb)) = action::find(&question.word) else {
+            let failure =
+                Failure::refused(format!("this version of vigie has no `{}`", question.word));
+            self.note_outcome(work, index, 0, Err(failure));
+            return Ok(());
+        };
+        if verb.repeat != Repeat::Safe {
+            self.flush(work).await?;
+        }
+        let mut tries = match recovered {
+            true => TriesRecord::load(&self.store, &work.journal.run, index, self.clock.now())?,
+            false => TriesRecord::begin(index, self.clock.now()),
+        };
+        if let Some(wait) = tries.wait_left(self.clock.now()) {
+            self.wait(work, wait).await?;
+        }
+        let result = self.attempt_until_known(work, verb, &mut tries).await?;
+        self.note_outcome(work, index, tries.count, result);
+        Ok(())
+    }
+
+    async fn attempt_until_known(
+        &self,
+        work: &mut Work,
+        verb: &'static Verb,
+        tries: &mut TriesRecord,
+    ) -> Result<Result<Value, Failure>, Interrupted> {
+        loop {
+            if let Some(failure) = self.doubt(work, verb, tries) {
+                return Ok(Err(failure));
+            }
+            if verb.repeat == Repeat::InDoubt && tries.count > 0 {
+                tries.performing = true;
+                self.keep_tries(work, tries).await?;
+            }
+            tries.count += 1;
+            let failure = match self.perform(work, tries).await {
+                Ok(value) => return Ok(Ok(value)),
+                Err(failure) => failure,
+            };
+            self.metrics.failures.inc();
+            match tries.failed(&failure, &work.flow.settings, self.clock.now()) {
+                Next::GiveUp => return Ok(Err(failure)),
+                Next::After(wait) => {
+                    self.keep_tries(work, tries).await?;
+                    self.wait(work, wait).await?;
+                }
+            }
+        }
+    }
+
+    /// What the flow wants when nobody can tell whether a thing was done: `Some` ends it.
+    fn doubt(&self, work: &mut Work, verb: &Verb, tries: &TriesRecord) -> Option<Failure> {
+        if !tries.in_doubt || verb.repeat != Repeat::InDoubt {
+            return None;
+        }
+        let now = self.clock.now();
+        match work.flow.settings.in_doubt {
+            InDoubt::DeadLetter => {
+                let message = "it may have been done already, and the flow leaves that to a person";
+                Some(Failure::refused(message).in_doubt())
+            }
+            InDoubt::Repeat => {
+                let note = format!(
+                    "command {}: it may have been done already; repeated with the same key",
+                    tries.command
+                );
+                work.journal.add(Entry::Note(now, note));
+                None
+            }
+        }
+    }
+
+    async fn perform(&self, work: &Work, tries: &TriesRecord) -> Result<Value, Failure> {
+        let command = work.journal.command(tries.command);
+        let Some(question) = command.map(|command| &command.question) else {
+            return Err(Failure::refused("the journal lost a command"));
+        };
+        let Some((action, verb)) = action::find(&question.word) else {
+            return Err(Failure::refused("the verb is gone"));
+        };
+        let secrets = Arc::clone(&self.secrets.read().unwrap_or_else(PoisonError::into_inner));
+        let arguments = vault::open(&question.arguments, &secrets)?;
+        let services = Arc::clone(&self.services.read().unwrap_or_else(PoisonError::into_inner));
+        let key = attempt::key(&work.journal.run, tries.command);
+        let call = Call {
+            verb: verb.name,
+            arguments: &arguments,
+            key: &key,
+            in_doubt: tries.in_doubt,
+            services: &services,
+        };
+        let started = std::time::Instant::now();
+        let performed = tokio::time::timeout(ACTION_SECONDS_MAX, action.perform(call)).await;
+        self.metrics.performed(started.elapsed());
+        performed
+            .unwrap_or_else(|_| Err(Failure::away("it took longer than 10 minutes").in_doubt()))
+    }
+
+    fn note_outcome(
+        &self,
+        work: &mut Work,
+        index: usize,
+        attempts: u32,
+        result: Result<Value, Failure>,
+    ) {
+        let word = work
+            .journal
+            .command(index)
+            .map_or("", |command| command.question.word.as_str());
+        let result = result.map_err(|failure| {
+            Value::from([
+                ("verb", Value::from(word)),
+                ("kind", Value::from(failure.kind.word())),
+                ("status", failure.status.map(i64::from).into()),
+                ("message", Value::from(failure.message)),
+            ])
+        });
+        let outcome = Outcome {
+            at: self.clock.now(),
+            of: index as u64,
+            attempts,
+            result,
+        };
+        work.journal.add(Entry::Outcome(outcome));
+    }
+
+    /// Puts on disk what the journal holds beyond it, together with what goes with it.
+    async fn flush(&self, work: &mut Work) -> Result<(), StoreError> {
+        work.seat.take_notes(&mut work.journal, self.clock.now());
+        if !work.journal.has_pending() {
+            return Ok(());
+        }
+        let batch = self.pending(work)?;
+        let committed = self.store.commit(batch).await?;
+        self.channels.announce(&committed.pushed);
+        work.seat.settle();
+        Ok(())
+    }
+
+    fn pending(&self, work: &mut Work) -> Result<Batch, StoreError> {
+        let mut batch = Batch::new();
+        let record = work
+            .journal
+            .take_pending()
+            .map_err(|why| StoreError::TooLarge {
+                what: format!("the journal of {}", work.journal.run),
+                limit: why.to_string(),
+            })?;
+        batch.append(&work.journal.run, record);
+        let effects = std::mem::take(&mut *lock(&work.seat.effects));
+        self.add_effects(&mut batch, &work.flow.path(), effects)?;
+        Ok(batch)
+    }
+
+    fn add_effects(
+        &self,
+        batch: &mut Batch,
+        flow: &str,
+        effects: Effects,
+    ) -> Result<(), StoreError> {
+        for (asked, event) in effects.emitted {
+            let channel = self.channels.find(&asked);
+            let name = channel.map_or(crate::config::UNROUTED.to_owned(), |channel| {
+                channel.name.clone()
+            });
+            batch.push(&name, &event, None)?;
+        }
+        for (key, value) in effects.state {
+            let bytes = value
+                .map(|value| crate::store::codec::encode_value(&value))
+                .transpose();
+            let bytes = bytes.map_err(|why| StoreError::TooLarge {
+                what: key.clone(),
+                limit: why.to_string(),
+            })?;
+            batch.set_state(flow, &key, bytes)?;
+        }
+        Ok(())
+    }
+
+    async fn keep_tries(&self, work: &mut Work, tries: &TriesRecord) -> Result<(), StoreError> {
+        work.seat.take_notes(&mut work.journal, self.clock.now());
+        let mut batch = self.pending(work)?;
+        batch.set_attempts(&work.journal.run, tries.encode());
+        self.store.commit(batch).await?;
+        work.seat.settle();
+        Ok(())
+    }
+
+    /// Lets time pass; further events for the run are noted meanwhile.
+    async fn wait(&self, work: &mut Work, wait: Duration) -> Result<(), Interrupted> {
+        let until = tokio::time::Instant::now() + wait;
+        let mut stop = self.stop.clone();
+        loop {
+            let notes = Arc::clone(&work.seat.notes);
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return Ok(()),
+                () = Notes::arrived(&notes) => self.flush(work).await?,
+                () = told(&mut stop) => return Err(Interrupted::Stopping),
+            }
+        }
+    }
+
+    async fn end(
+        &self,
+        mut work: Work,
+        state: EndState,
+        message: String,
+        value: Value,
+    ) -> Result<EndState, Interrupted> {
+        let at = self.clock.now();
+        work.seat.close_notes(&mut work.journal, at);
+        let run = work.journal.run.clone();
+        match state {
+            EndState::Done => tracing::debug!(%run, "done"),
+            _ => tracing::error!(%run, state = state.word(), "{message}"),
+        }
+        work.journal.add(Entry::End(End {
+            at,
+            state,
+            message: message.clone(),
+            value,
+        }));
+        let mut batch = self.pending(&mut work)?;
+        batch.finish(&run, state, at);
+        if state == EndState::Failed {
+            batch.dead_letter(&run, at, message.into_bytes());
+        }
+        let committed = self.store.commit(batch).await?;
+        self.channels.announce(&committed.pushed);
+        work.seat.settle();
+        self.metrics.ended(state);
+        Ok(state)
+    }
+}
+
+fn bind(script: &Script, events: &Arc<Vec<Event>>) -> Vec<(&'static str, rhai::Dynamic)> {
+    if script.bundle().is_batch {
+        return vec![("events", rhai::Dynamic::from(Events(Arc::clone(events))))];
+    }
+    match events.first() {
+        Some(event) => vec![
+            ("event", to_dynamic(&event.body)),
+            ("meta", to_dynamic(&event.meta_value())),
+        ],
+        None => vec![
+            ("event", rhai::Dynamic::UNIT),
+            ("meta", rhai::Dynamic::UNIT),
+        ],
+    }
+}
+
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tries so far as the rule sees them.
+impl From<&TriesRecord> for Tries {
+    fn from(record: &TriesRecord) -> Tries {
+        Tries {
+            count: record.count,
+            counted: record.counted,
+            since_first: record.since_first,
+        }
+    }
+}
