@@ -9,6 +9,7 @@
 
 // what everything speaks of
 pub mod clock;
+pub mod encoding;
 pub mod error;
 pub mod event;
 pub mod secret;
