@@ -26,7 +26,7 @@ pub fn json_ascii(bytes: &[u8], into: &mut String) {
     into.push('"');
     for unit in units(bytes) {
         match unit {
-            Unit::Char(char) if ' ' <= char && char <= '~' => json_char(char, into),
+            Unit::Char(char) if (' '..='~').contains(&char) => json_char(char, into),
             Unit::Char(char) if json_short(char).is_some() => json_char(char, into),
             Unit::Char(char) => {
                 for half in char.encode_utf16(&mut [0; 2]) {

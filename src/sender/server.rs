@@ -27,7 +27,7 @@ impl Server {
     /// # Errors
     /// A sentence that never repeats the URL if it holds a user name or password.
     pub fn parse(text: &str, port: Option<u16>) -> Result<Server, String> {
-        let text = text.trim().trim_end_matches('/');
+        let text = text.trim();
         if text.contains('@') {
             return Err("a server URL must not hold a user name or password; \
                         put the token into a file (--token-file)"
