@@ -1,1 +1,7 @@
+//! All tests in one binary: what is promised, shown on the real thing.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod pipe;
+mod post_stand_in;
+mod sendevt;
+mod spool;
