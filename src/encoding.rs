@@ -146,7 +146,11 @@ fn has_escape(bytes: &[u8]) -> bool {
 fn is_mostly_utf8(bytes: &[u8]) -> bool {
     let (mut good, mut bad) = (0usize, 0usize);
     for chunk in bytes.utf8_chunks() {
-        good += chunk.valid().chars().filter(|char| !char.is_ascii()).count();
+        good += chunk
+            .valid()
+            .chars()
+            .filter(|char| !char.is_ascii())
+            .count();
         match chunk.invalid() {
             [] => {}
             [_] => bad += 1,

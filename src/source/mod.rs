@@ -4,8 +4,10 @@
 //! decoded is kept raw with `decode_error`), and the socket it listens on. An answer "ok" is given
 //! only after the channel has said that the event is on disk.
 
+pub mod http;
 pub mod json;
 pub mod mail;
+pub mod parcel;
 pub mod snmp;
 pub mod webhook;
 

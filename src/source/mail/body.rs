@@ -3,7 +3,8 @@
 //! Nothing here fails: what cannot be decoded is given back as it stood.
 
 use mail_parser::decoders::{
-    base64::base64_decode, charsets::map::charset_decoder, quoted_printable::quoted_printable_decode,
+    base64::base64_decode, charsets::map::charset_decoder,
+    quoted_printable::quoted_printable_decode,
 };
 
 use super::header::next_line;

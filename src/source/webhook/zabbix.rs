@@ -112,7 +112,10 @@ fn normal(raw: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
     let trigger_key = known.find(TRIGGER_KEY).or_else(|| trigger_name.clone());
     BTreeMap::from([
         ("status".to_owned(), status(&known).into()),
-        ("severity".to_owned(), known.find(SEVERITY).map(severity).into()),
+        (
+            "severity".to_owned(),
+            known.find(SEVERITY).map(severity).into(),
+        ),
         ("hostname".to_owned(), known.find(HOST).into()),
         ("trigger_name".to_owned(), trigger_name.into()),
         ("trigger_key".to_owned(), trigger_key.into()),
@@ -147,7 +150,11 @@ impl Known {
 fn first_text(value: &Value) -> Option<String> {
     match value {
         Value::List(items) => first_text(items.first()?),
-        Value::Map(map) => map.get("host").or_else(|| map.get("name"))?.as_text().map(str::to_owned),
+        Value::Map(map) => map
+            .get("host")
+            .or_else(|| map.get("name"))?
+            .as_text()
+            .map(str::to_owned),
         Value::Null => None,
         other => Some(other.to_plain()),
     }
@@ -156,8 +163,11 @@ fn first_text(value: &Value) -> Option<String> {
 /// False for what Zabbix writes when it has nothing to say.
 fn is_told(value: &str) -> bool {
     let value = value.trim();
-    let is_macro_char = |char: char| char.is_ascii_uppercase() || "0123456789._$#?<>:".contains(char);
-    let inside = value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    let is_macro_char =
+        |char: char| char.is_ascii_uppercase() || "0123456789._$#?<>:".contains(char);
+    let inside = value
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'));
     let is_macro = inside.is_some_and(|name| name.chars().all(is_macro_char));
     !value.is_empty() && value != "*UNKNOWN*" && !is_macro
 }

@@ -1,0 +1,332 @@
+//! The HTTP door: events and webhooks in, answered only when they are on disk.
+//!
+//! Invariants: nobody is let in without the right to send; a body is read only up to its limit and
+//! for a limited time; a full channel is told as 503, never as 429, because senders such as
+//! Alertmanager lose what is answered 4xx.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use base64::Engine as _;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::json;
+
+use super::parcel::{Parcel, Returned};
+use super::webhook::HookError;
+use crate::access::{Access, Caller, Denied, Person};
+use crate::channel::{Channels, PushError};
+use crate::clock::Clock;
+use crate::event::{Incoming, Value};
+use crate::metrics::{Metrics, in_channel};
+use crate::sender::{IDEMPOTENCY_HEADER, META_HEADER, META_VALUES_MAX, SENT_AT_HEADER};
+use crate::sender::{MAIL_BYTES_MAX, SITE_ID_HEADER, SOURCE_HEADER};
+use crate::settings::Right;
+
+/// Time in which a whole body must have come.
+pub const BODY_SECONDS_MAX: Duration = Duration::from_secs(30);
+/// Longest id that a sender may give an event, in bytes.
+pub const MESSAGE_ID_BYTES_MAX: usize = 512;
+/// What a sender is told to wait when a channel or the store is full, in seconds.
+pub const RETRY_AFTER_SECONDS: u64 = 5;
+
+/// What the door needs from the server.
+pub trait Behind: Send + Sync + 'static {
+    /// Where events go.
+    fn channels(&self) -> &Channels;
+    /// What is counted.
+    fn metrics(&self) -> &Metrics;
+    /// The time.
+    fn clock(&self) -> &Clock;
+}
+
+/// The door.
+pub struct Door {
+    /// The server behind it.
+    pub behind: Arc<dyn Behind>,
+    /// Who may come in; replaced on reload.
+    pub access: RwLock<Arc<Access>>,
+    /// Largest event body, in bytes.
+    pub body_bytes_max: usize,
+}
+
+/// An answer that is not a yes: `{"error":{"code","message"}}`.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    retry_after: Option<u64>,
+}
+
+impl Refusal {
+    /// A refusal with a word for programs and a sentence for people.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Refusal {
+        Refusal {
+            status,
+            code,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    fn retry_after(mut self, seconds: u64) -> Refusal {
+        self.retry_after = Some(seconds);
+        self
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = json!({ "error": { "code": self.code, "message": self.message } });
+        let mut response = (self.status, axum::Json(body)).into_response();
+        if let Some(seconds) = self.retry_after {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            let scheme = header::HeaderValue::from_static("Bearer");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        response
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Refusal {
+        let message = denied.to_string();
+        match denied {
+            Denied::Unknown => Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized", message),
+            Denied::Forbidden(_) => Refusal::new(StatusCode::FORBIDDEN, "forbidden", message),
+            Denied::TooMany(wait) => {
+                Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many", message)
+                    .retry_after(wait.as_secs() + 1)
+            }
+        }
+    }
+}
+
+impl From<PushError> for Refusal {
+    fn from(error: PushError) -> Refusal {
+        let code = match &error {
+            PushError::Full { .. } => "channel_full",
+            PushError::Store(crate::store::StoreError::TooLarge { .. }) => {
+                return Refusal::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "too_large",
+                    error.to_string(),
+                );
+            }
+            PushError::Store(_) => "store_unavailable",
+        };
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string())
+            .retry_after(RETRY_AFTER_SECONDS)
+    }
+}
+
+impl From<Returned> for Refusal {
+    fn from(returned: Returned) -> Refusal {
+        let status = match &returned {
+            Returned::Hook(HookError::Unknown { .. }) => StatusCode::NOT_FOUND,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Refusal::new(status, "bad_event", returned.to_string())
+    }
+}
+
+/// The routes by which events come in.
+pub fn router(door: Arc<Door>) -> Router {
+    Router::new()
+        .route("/api/v1/channels/{channel}/events", post(events))
+        .route("/hooks/{kind}/{channel}", post(hook))
+        // The limit depends on the media type, so each handler reads its body itself.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(door)
+}
+
+impl Door {
+    /// Lets the sender of a request in.
+    ///
+    /// # Errors
+    /// The refusal to answer with.
+    pub fn admit(
+        &self,
+        peer: SocketAddr,
+        headers: &HeaderMap,
+        right: Right,
+        channel: Option<&str>,
+    ) -> Result<Person, Refusal> {
+        let text = |name| {
+            headers
+                .get(name)
+                .and_then(|value: &header::HeaderValue| value.to_str().ok())
+        };
+        let caller = Caller {
+            address: Some(peer.ip()),
+            authorization: text(header::AUTHORIZATION).map(str::to_owned),
+            has_origin: headers.contains_key(header::ORIGIN),
+            host: text(header::HOST).unwrap_or("").to_owned(),
+        };
+        let access = Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner));
+        Ok(access.admit(&caller, right, channel)?)
+    }
+
+    async fn take(&self, asked: &str, events: Vec<Incoming>) -> Result<Response, Refusal> {
+        let name = self.behind.channels().find(asked);
+        let name = name.map_or(crate::config::UNROUTED.to_owned(), |channel| {
+            channel.name.clone()
+        });
+        let metrics = self.behind.metrics();
+        let pushed = self
+            .behind
+            .channels()
+            .push(asked, events)
+            .await
+            .inspect_err(|_| {
+                metrics.refused.get_or_create(&in_channel(&name)).inc();
+            })?;
+        let new = pushed.iter().filter(|event| !event.duplicate).count() as u64;
+        metrics.events.get_or_create(&in_channel(&name)).inc_by(new);
+        metrics
+            .duplicates
+            .get_or_create(&in_channel(&name))
+            .inc_by(pushed.len() as u64 - new);
+        let ids: Vec<String> = pushed.iter().map(|event| event.id.to_string()).collect();
+        Ok((StatusCode::ACCEPTED, axum::Json(json!({ "ids": ids }))).into_response())
+    }
+
+    /// The name that a channel's tokens are for: that of the channel that will be used.
+    fn channel_name(&self, asked: &str) -> String {
+        let channel = self.behind.channels().find(asked);
+        channel.map_or_else(
+            || crate::config::UNROUTED.to_owned(),
+            |channel| channel.name.clone(),
+        )
+    }
+}
+
+async fn events(
+    State(door): State<Arc<Door>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(asked): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    door.admit(
+        peer,
+        request.headers(),
+        Right::Send,
+        Some(&door.channel_name(&asked)),
+    )?;
+    let parcel = parcel(&door, peer, request).await?;
+    let events = parcel.open()?;
+    door.take(&asked, events).await
+}
+
+async fn hook(
+    State(door): State<Arc<Door>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path((kind, asked)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    door.admit(
+        peer,
+        request.headers(),
+        Right::Send,
+        Some(&door.channel_name(&asked)),
+    )?;
+    let parcel = parcel(&door, peer, request).await?;
+    let events = parcel.open_hook(&kind)?;
+    door.take(&asked, events).await
+}
+
+async fn parcel(door: &Door, peer: SocketAddr, request: Request) -> Result<Parcel, Refusal> {
+    let (parts, body) = request.into_parts();
+    let text = |name: &str| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
+    let content_type = text("content-type").unwrap_or_default();
+    // A mail carries attachments; its own limit is that of the pipe that reads it.
+    let limit = match content_type.starts_with("message/rfc822") {
+        true => MAIL_BYTES_MAX.max(door.body_bytes_max),
+        false => door.body_bytes_max,
+    };
+    let body = whole(body, limit).await?;
+    let message_id = text(IDEMPOTENCY_HEADER).filter(|id| !id.is_empty());
+    if message_id
+        .as_ref()
+        .is_some_and(|id| id.len() > MESSAGE_ID_BYTES_MAX)
+    {
+        let message = format!("the Idempotency-Key is longer than {MESSAGE_ID_BYTES_MAX} bytes");
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_header", message));
+    }
+    let mut extra = text(META_HEADER)
+        .map(|header| sender_meta(&header))
+        .unwrap_or_default();
+    for (header, key) in [(SITE_ID_HEADER, "site_id"), (SENT_AT_HEADER, "sent_at")] {
+        if let Some(value) = text(header) {
+            extra.insert(key.to_owned(), Value::Text(value));
+        }
+    }
+    Ok(Parcel {
+        content_type,
+        source: text(SOURCE_HEADER).unwrap_or_default(),
+        peer: peer.ip().to_canonical().to_string(),
+        message_id,
+        received_at: door.behind.clock().now(),
+        extra,
+        body: body.to_vec(),
+    })
+}
+
+/// The whole body, if it is small enough and comes in time.
+async fn whole(body: Body, limit: usize) -> Result<Bytes, Refusal> {
+    let collected =
+        tokio::time::timeout(BODY_SECONDS_MAX, Limited::new(body, limit).collect()).await;
+    match collected {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(why)) if why.downcast_ref::<LengthLimitError>().is_some() => {
+            let message = format!("the body is larger than {limit} bytes");
+            Err(Refusal::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                message,
+            ))
+        }
+        Ok(Err(why)) => Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "bad_body",
+            format!("the body broke off: {why}"),
+        )),
+        Err(_) => Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too_slow",
+            "the body took too long",
+        )),
+    }
+}
+
+/// What a sender of ours says about an event; anything that is not a flat map of texts is ignored.
+fn sender_meta(header: &str) -> BTreeMap<String, Value> {
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(header)
+        .unwrap_or_default();
+    let map: BTreeMap<String, String> = serde_json::from_slice(&bytes).unwrap_or_default();
+    map.into_iter()
+        .take(META_VALUES_MAX)
+        .map(|(name, value)| (name, Value::Text(value)))
+        .collect()
+}
