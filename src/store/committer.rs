@@ -1,0 +1,341 @@
+//! The one thread that writes: everything that waits becomes one commit, one sync, many answers.
+//!
+//! Invariant: nobody is told "kept" before the batch and the ledger are on disk. Under load groups
+//! grow by themselves, because the next one gathers while this one is being synced.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::apply::Committed;
+use super::batch::{BATCH_BYTES_MAX, Batch};
+use super::bodies::Pin;
+use super::engine::redirty;
+use super::error::StoreError;
+use super::ledger::{Entry, FORMAT_VERSION, Ledger};
+use super::options::{Mishap, Options, Point};
+use super::plan::{Ground, Plan, Planned};
+use super::room::Room;
+use super::shared::{Counters, Shared};
+use super::{open, summary::Summary};
+
+/// Most events that one commit joins from several batches.
+pub const GROUP_EVENTS_MAX: usize = 512;
+/// The first pause before the store is opened again after a failure; doubles up to the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// The longest pause.
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// Who waits for the answer.
+pub(super) enum Answer {
+    Async(oneshot::Sender<Result<Committed, StoreError>>),
+    Blocking(SyncSender<Result<Committed, StoreError>>),
+}
+
+impl Answer {
+    fn give(self, answer: Result<Committed, StoreError>) {
+        // Whoever asked may have gone; the batch stays kept.
+        match self {
+            Answer::Async(sender) => drop(sender.send(answer)),
+            Answer::Blocking(sender) => drop(sender.try_send(answer)),
+        }
+    }
+}
+
+/// A batch on its way.
+pub(super) struct Job {
+    pub(super) batch: Batch,
+    pub(super) pins: Vec<Pin>,
+    pub(super) answer: Answer,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// The handle is dead until it has been opened again.
+struct Illness {
+    error: StoreError,
+    pause: Duration,
+    retry_at: Instant,
+}
+
+/// The committing thread's own things.
+pub(super) struct Committer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) ledger: Ledger,
+    pub(super) options: Options,
+    room: Room,
+    illness: Option<Illness>,
+    left_over: Option<Job>,
+    killed: bool,
+}
+
+impl Committer {
+    pub(super) fn new(shared: Arc<Shared>, ledger: Ledger, options: Options) -> Committer {
+        let room = Room::new(&shared.folder, &options);
+        room.fill_ballast();
+        Committer {
+            shared,
+            ledger,
+            room,
+            options,
+            illness: None,
+            left_over: None,
+            killed: false,
+        }
+    }
+
+    /// Works until the store is dropped.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        while !self.killed {
+            match self.next(jobs) {
+                Ok(Some(first)) => self.serve(first, jobs),
+                Ok(None) => self.recover(),
+                Err(_) => break,
+            }
+        }
+        self.shared.engine.close();
+    }
+
+    /// The next batch; `None` when it is time to open the store again.
+    fn next(&mut self, jobs: &Receiver<Job>) -> Result<Option<Job>, RecvTimeoutError> {
+        if let Some(job) = self.left_over.take() {
+            return Ok(Some(job));
+        }
+        let Some(illness) = &self.illness else {
+            return jobs
+                .recv()
+                .map(Some)
+                .map_err(|_| RecvTimeoutError::Disconnected);
+        };
+        let pause = illness.retry_at.saturating_duration_since(Instant::now());
+        match jobs.recv_timeout(pause) {
+            Ok(job) => Ok(Some(job)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(gone) => Err(gone),
+        }
+    }
+
+    fn serve(&mut self, first: Job, jobs: &Receiver<Job>) {
+        if let Some(illness) = &self.illness {
+            let error = illness.error.clone();
+            Counters::add(&self.shared.counters.refused, 1);
+            return first.answer.give(Err(error));
+        }
+        let mut group = self.gather(first, jobs);
+        let mut answers = Vec::new();
+        while let Err((index, why)) = self.commit(&group, &mut answers) {
+            answers.clear();
+            match index {
+                // One batch cannot be: the others are planned again without it.
+                Some(index) => {
+                    Counters::add(&self.shared.counters.refused, 1);
+                    self.answer(group.remove(index), Err(why));
+                }
+                None => return self.fail(group, why),
+            }
+        }
+        if self.killed {
+            return;
+        }
+        for (job, answer) in group.into_iter().zip(answers) {
+            self.answer(job, Ok(answer));
+        }
+    }
+
+    /// Answers; a body that the batch brought and no row needs (a duplicate, a refusal) goes.
+    fn answer(&self, job: Job, answer: Result<Committed, StoreError>) {
+        let brought: Vec<_> = job.pins.iter().map(Pin::hash).collect();
+        drop((job.pins, job.permit));
+        job.answer.give(answer);
+        if let Err(why) = self.shared.remove_unused(&brought) {
+            tracing::warn!(%why, "a body that no row needs stays");
+        }
+    }
+
+    /// Everything that waits, up to what one write may hold.
+    fn gather(&mut self, first: Job, jobs: &Receiver<Job>) -> Vec<Job> {
+        let (mut events, mut weight) = (first.batch.events, first.batch.weight);
+        let mut group = vec![first];
+        loop {
+            let job = match jobs.try_recv() {
+                Ok(job) => job,
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return group,
+            };
+            events += job.batch.events;
+            weight += job.batch.weight;
+            if events > GROUP_EVENTS_MAX || weight > BATCH_BYTES_MAX {
+                self.left_over = Some(job);
+                return group;
+            }
+            group.push(job);
+        }
+    }
+
+    /// Plans and writes the group. An error with an index is that batch's own.
+    fn commit(
+        &mut self,
+        group: &[Job],
+        answers: &mut Vec<Committed>,
+    ) -> Result<(), (Option<usize>, StoreError)> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        self.options.failpoints.count();
+        let shared = Arc::clone(&self.shared);
+        let (summary, heads) = (shared.summary(), shared.heads());
+        let now = self.options.clock.now();
+        let mut plan = Plan::new(Ground {
+            engine: &shared.engine,
+            bodies: &shared.bodies,
+            heads: &heads,
+            summary: &summary,
+        });
+        for (index, job) in group.iter().enumerate() {
+            let own = |why| (Some(index), why);
+            self.admit(&job.batch, &summary).map_err(own)?;
+            answers.push(plan.batch(&job.batch, now).map_err(own)?);
+        }
+        let planned = plan.finish().map_err(|why| (None, why))?;
+        let events = group.iter().map(|job| job.batch.events as u64).sum();
+        self.write(planned, events).map_err(|why| (None, why))
+    }
+
+    /// Events only come in while there is room for them; everything else may be finished.
+    fn admit(&mut self, batch: &Batch, summary: &Summary) -> Result<(), StoreError> {
+        if batch.events == 0 {
+            return Ok(());
+        }
+        self.room.for_events(summary.body_bytes)
+    }
+
+    fn write(&mut self, planned: Planned, events: u64) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        // Held from the first change to the last, so that a backup begins and ends at a commit.
+        let mut tee = shared.tee();
+        let began = Instant::now();
+        if let Err(why) = self.write_durably(&planned) {
+            if let Some(tee) = tee.as_mut() {
+                tee.failed = Some(why.to_string());
+            }
+            return Err(why);
+        }
+        let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let counters = &shared.counters;
+        Counters::add(&counters.sync_microseconds, waited);
+        Counters::add(&counters.commits, 1);
+        Counters::add(&counters.events, events);
+        if let Some(tee) = tee.as_mut() {
+            tee.note(planned.summary.sequence, &planned.changes);
+        }
+        shared.publish(planned.summary, planned.heads);
+        drop(tee);
+        self.remove_unused(&planned.unused);
+        Ok(())
+    }
+
+    fn write_durably(&mut self, planned: &Planned) -> Result<(), StoreError> {
+        self.meet(Point::BeforeApply)?;
+        self.shared.engine.apply(&planned.changes)?;
+        self.meet(Point::BeforeSync)?;
+        self.shared.engine.sync()?;
+        self.meet(Point::AfterSync)?;
+        self.ledger.write(&entry_of(&planned.summary))?;
+        self.meet(Point::BeforeAnswer)
+    }
+
+    fn remove_unused(&self, unused: &[[u8; 32]]) {
+        for hash in unused {
+            if let Err(why) = self.shared.bodies.remove(hash) {
+                tracing::warn!(%why, "a body that is not needed any more stays");
+            }
+        }
+    }
+
+    fn meet(&mut self, point: Point) -> Result<(), StoreError> {
+        match self.options.failpoints.at(point) {
+            None => Ok(()),
+            Some(Mishap::Full) => Err(StoreError::Full {
+                why: "a test says so".to_owned(),
+            }),
+            Some(Mishap::Fails) => Err(StoreError::Failed {
+                why: "a test says so".to_owned(),
+            }),
+            Some(Mishap::Kill) => {
+                self.killed = true;
+                Err(StoreError::Closed)
+            }
+        }
+    }
+
+    /// The handle is dead: tell everybody who waits, let it go, and make room if that is the matter.
+    fn fail(&mut self, group: Vec<Job>, why: StoreError) {
+        if self.killed {
+            return;
+        }
+        tracing::error!(%why, "the store is opened again");
+        Counters::add(&self.shared.counters.refused, group.len() as u64);
+        self.shared.engine.close();
+        if matches!(why, StoreError::Full { .. }) {
+            self.room.drop_ballast();
+        }
+        for job in group {
+            drop(job.permit);
+            job.answer.give(Err(why.clone()));
+        }
+        self.illness = Some(Illness {
+            error: why,
+            pause: RETRY_FIRST,
+            retry_at: Instant::now() + RETRY_FIRST,
+        });
+    }
+
+    fn recover(&mut self) {
+        let Some(mut illness) = self.illness.take() else {
+            return;
+        };
+        match self.reopen(&illness.error) {
+            Ok(()) => {
+                Counters::add(&self.shared.counters.recoveries, 1);
+                self.room.forget();
+                tracing::info!("the store is open again");
+            }
+            Err(why) => {
+                tracing::warn!(%why, "the store cannot be opened again yet");
+                self.shared.engine.close();
+                if matches!(why, StoreError::Full { .. }) {
+                    self.room.drop_ballast();
+                }
+                illness.error = why;
+                illness.pause = (illness.pause * 2).min(RETRY_LONGEST);
+                illness.retry_at = Instant::now() + illness.pause;
+                self.illness = Some(illness);
+            }
+        }
+    }
+
+    /// Opens the tree again and makes sure of everything that it shows, whether acknowledged or not.
+    fn reopen(&mut self, error: &StoreError) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        if matches!(error, StoreError::Failed { .. }) {
+            redirty(&shared.folder.tree_file())?;
+        }
+        shared.engine.reopen()?;
+        self.ledger = Ledger::open(&shared.folder.ledger())?;
+        let (summary, heads) = open::load(&shared.engine, &self.ledger.read()?)?;
+        shared.engine.sync()?;
+        self.ledger.write(&entry_of(&summary))?;
+        shared.publish(summary, heads);
+        Ok(())
+    }
+}
+
+/// What the ledger says about a store that is at `summary`.
+pub(super) fn entry_of(summary: &Summary) -> Entry {
+    Entry {
+        format: FORMAT_VERSION,
+        store_id: summary.store_id,
+        sequence: summary.sequence,
+        live: summary.live(),
+    }
+}

@@ -1,0 +1,183 @@
+//! The store's folder: what lies where, who holds it, and how a file becomes durable.
+//!
+//! Invariant: a file appears under its name only when it is whole and on disk, and one process at
+//! most holds the lock. The lock is the kernel's (flock), so it ends with its owner.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::error::StoreError;
+
+/// Paths inside the store's folder.
+#[derive(Debug, Clone)]
+pub(super) struct Folder(pub(super) PathBuf);
+
+impl Folder {
+    /// The engine's own folder.
+    pub(super) fn tree(&self) -> PathBuf {
+        self.0.join("tree")
+    }
+
+    /// The engine's one big file, which we sync ourselves.
+    pub(super) fn tree_file(&self) -> PathBuf {
+        self.tree().join("db")
+    }
+
+    pub(super) fn ledger(&self) -> PathBuf {
+        self.0.join("ledger")
+    }
+
+    pub(super) fn bodies(&self) -> PathBuf {
+        self.0.join("bodies")
+    }
+
+    pub(super) fn ballast(&self) -> PathBuf {
+        self.0.join("ballast")
+    }
+
+    /// What repair could not keep.
+    pub(super) fn quarantine(&self) -> PathBuf {
+        self.0.join("quarantine")
+    }
+
+    fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// Stands there while a store is being made; what lies beside it is not a store yet.
+    fn unfinished(&self) -> PathBuf {
+        self.0.join("unfinished")
+    }
+
+    /// Makes the folder if it is missing, and takes the lock.
+    pub(super) fn hold(&self) -> Result<Lock, StoreError> {
+        make_folder(&self.0)?;
+        let path = self.lock();
+        let io = |why| StoreError::io(&path, &why);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(self.held(&mut file)),
+            Err(TryLockError::Error(why)) => return Err(io(why)),
+        }
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .or_else(|why| self.pass_if_full(why))
+            .map_err(io)?;
+        Ok(Lock { _file: file })
+    }
+
+    /// On a full disk the lock holds without a name in it.
+    fn pass_if_full(&self, why: std::io::Error) -> std::io::Result<()> {
+        match StoreError::io(&self.0, &why) {
+            StoreError::Full { .. } => Ok(()),
+            _ => Err(why),
+        }
+    }
+
+    fn held(&self, file: &mut File) -> StoreError {
+        let mut text = String::new();
+        let pid = match file.read_to_string(&mut text) {
+            Ok(_) => text.trim().parse().unwrap_or(0),
+            Err(_) => 0,
+        };
+        StoreError::Held {
+            folder: self.0.clone(),
+            pid,
+            ours: std::process::id(),
+        }
+    }
+
+    /// True if there is nothing here that was ever a whole store.
+    pub(super) fn is_new(&self) -> bool {
+        self.unfinished().exists() || !(self.ledger().exists() || self.tree().exists())
+    }
+
+    /// Clears what an unfinished creation left and says that one is under way.
+    pub(super) fn begin_making(&self) -> Result<(), StoreError> {
+        write_whole(&self.unfinished(), b"this store is being made\n")?;
+        for folder in [self.tree(), self.bodies()] {
+            remove_folder(&folder)?;
+        }
+        remove_file(&self.ledger())?;
+        make_folder(&self.tree())?;
+        make_folder(&self.bodies())
+    }
+
+    /// Says that the store is whole.
+    pub(super) fn end_making(&self) -> Result<(), StoreError> {
+        sync_folder(&self.tree())?;
+        remove_file(&self.unfinished())?;
+        sync_folder(&self.0)
+    }
+}
+
+/// Holds the store's folder for this process until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// Makes `folder` and its parents, and makes its name durable.
+pub(super) fn make_folder(folder: &Path) -> Result<(), StoreError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder).map_err(|why| StoreError::io(folder, &why))?;
+    match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the names inside `folder` durable.
+pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|why| StoreError::io(folder, &why))
+}
+
+/// Writes a file beside `path`, syncs it, and gives it its name; the folder is left to the caller
+/// to sync.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    write_via(&path.with_extension("draft"), path, bytes)
+}
+
+/// The same by way of `draft`, which must be on the same file system and the caller's alone.
+pub(super) fn write_via(draft: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let written = File::create(draft)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(draft, path));
+    written.map_err(|why| {
+        // The draft has no value; that it cannot be removed either changes nothing.
+        let _ = fs::remove_file(draft);
+        StoreError::io(path, &why)
+    })
+}
+
+/// Removes a file; one that is missing already is fine.
+pub(super) fn remove_file(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io(path, &why)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a folder with all it holds; one that is missing already is fine.
+pub(super) fn remove_folder(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(path) {
+        Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io(path, &why)),
+        _ => Ok(()),
+    }
+}

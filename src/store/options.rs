@@ -1,0 +1,108 @@
+//! How a store is opened: limits that an operator may set, and what a test may reach into.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::clock::Clock;
+
+/// Bytes of the ballast file, freed when the disk is full so that the store can be opened again.
+pub const BALLAST_BYTES: u64 = 64 << 20;
+/// Below this much free space pushes are refused; what is under way can still be finished.
+pub const LOW_WATER_BYTES: u64 = 128 << 20;
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Bytes that the store may use on disk; `None` is as much as there is. Pushes are refused
+    /// beyond it.
+    pub disk_max: Option<u64>,
+    /// Bytes of the ballast file; 0 for none.
+    pub ballast_bytes: u64,
+    /// Bytes of free space below which pushes are refused.
+    pub low_water_bytes: u64,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// For crash tests; does nothing unless armed.
+    pub failpoints: Failpoints,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            disk_max: None,
+            ballast_bytes: BALLAST_BYTES,
+            low_water_bytes: LOW_WATER_BYTES,
+            clock: Clock::system(),
+            failpoints: Failpoints::default(),
+        }
+    }
+}
+
+/// A moment in a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// Nothing has been written.
+    BeforeApply,
+    /// The batch is in the engine, not on disk.
+    BeforeSync,
+    /// The batch is on disk, the ledger does not know.
+    AfterSync,
+    /// Everything is on disk, nobody has been told.
+    BeforeAnswer,
+}
+
+/// What happens there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mishap {
+    /// The disk is full.
+    Full,
+    /// The disk fails.
+    Fails,
+    /// The process is killed: nothing more is written and nobody is answered.
+    Kill,
+}
+
+#[derive(Debug, Default)]
+struct Armed {
+    commits: AtomicU64,
+    plan: Mutex<Option<(u64, Point, Mishap)>>,
+}
+
+/// Makes one commit go wrong. Clones share what is armed.
+#[derive(Debug, Clone, Default)]
+pub struct Failpoints(Option<Arc<Armed>>);
+
+impl Failpoints {
+    /// Failpoints that can be armed.
+    pub fn new() -> Failpoints {
+        Failpoints(Some(Arc::default()))
+    }
+
+    /// Lets the `nth` commit from now on (1 is the next) meet `mishap` at `point`, once.
+    pub fn arm(&self, nth: u64, point: Point, mishap: Mishap) {
+        let Some(armed) = &self.0 else { return };
+        armed.commits.store(0, Ordering::SeqCst);
+        *armed.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some((nth, point, mishap));
+    }
+
+    /// A commit begins.
+    pub(super) fn count(&self) {
+        if let Some(armed) = &self.0 {
+            armed.commits.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// What happens at `point`, if anything; it happens once.
+    pub(super) fn at(&self, point: Point) -> Option<Mishap> {
+        let armed = self.0.as_ref()?;
+        let mut plan = armed.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        let (nth, at, mishap) = (*plan)?;
+        if at != point || armed.commits.load(Ordering::SeqCst) < nth {
+            return None;
+        }
+        *plan = None;
+        Some(mishap)
+    }
+}
