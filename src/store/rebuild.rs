@@ -69,10 +69,11 @@ pub(super) fn rebuild(folder: &Folder, rows: Changes) -> Result<Rebuilt, StoreEr
             builder.sort(&bodies, key, bytes);
         }
     }
+    builder.loose_marks();
     builder.heads();
     builder.runs()?;
     builder.dead();
-    builder.loose();
+    builder.loose_timers();
     builder.finish(body_bytes(&bodies)?)
 }
 
@@ -247,8 +248,8 @@ impl Builder {
         }
     }
 
-    /// Marks of events and runs that are not there.
-    fn loose(&mut self) {
+    /// Taken marks of events that are not there.
+    fn loose_marks(&mut self) {
         for key in self.of_kind(keys::TAKEN) {
             let mut event = key.clone();
             event[0] = keys::EVENT;
@@ -256,6 +257,10 @@ impl Builder {
                 self.put_aside(&key, "there is no such event");
             }
         }
+    }
+
+    /// Timers of runs that are not live.
+    fn loose_timers(&mut self) {
         for key in self.of_kind(keys::TIMER) {
             let run = split_timer(&key).map(|(_, run, _)| keys::run(keys::LIVE, &run));
             if !run.is_some_and(|live| self.kept.contains_key(&live)) {

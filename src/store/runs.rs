@@ -223,6 +223,7 @@ impl Plan<'_> {
         limit: usize,
         done: &mut Committed,
     ) -> Result<(), StoreError> {
+        self.retain_stragglers(channel, moment, limit, done)?;
         let end = self.wanted_from(channel)?;
         for _ in 0..limit {
             let id = EventId {
@@ -235,6 +236,30 @@ impl Plan<'_> {
             self.pass(&id, done)?;
         }
         done.more = true;
+        Ok(())
+    }
+
+    /// Events below the floor go when their last run ends; this is for those that a repair left
+    /// there without one.
+    fn retain_stragglers(
+        &mut self,
+        channel: &str,
+        moment: Timestamp,
+        limit: usize,
+        done: &mut Committed,
+    ) -> Result<(), StoreError> {
+        let head = self.head(channel);
+        let most = usize::try_from(head.stragglers).unwrap_or(limit).min(limit);
+        for (key, _) in self.scan(&keys::under(keys::EVENT, channel), most)? {
+            let Some((id, _)) = keys::split_number(&key) else {
+                continue;
+            };
+            let below = id.number < head.floor;
+            if below && self.is_older(&id, moment)? && !self.is_needed(&id)? {
+                self.release(&id)?;
+                done.removed += 1;
+            }
+        }
         Ok(())
     }
 
