@@ -66,6 +66,16 @@ pub enum SpoolError {
     },
 }
 
+impl SpoolError {
+    /// The file or folder that it is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            SpoolError::Folder { folder, .. } | SpoolError::Full { folder, .. } => folder,
+            SpoolError::Odd { path, .. } => path,
+        }
+    }
+}
+
 /// The first line of a spooled file; the rest are the body's bytes.
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -87,7 +97,7 @@ pub fn write(folder: &Path, post: &Post) -> Result<PathBuf, SpoolError> {
         folder: folder.to_owned(),
         why,
     };
-    prepare(folder).map_err(failed)?;
+    make(folder).map_err(failed)?;
     check_room(folder, post.body.len() as u64)?;
     let id = uuid::Uuid::new_v4();
     let unfinished = folder.join(format!("{UNFINISHED}{id}"));
@@ -105,7 +115,10 @@ pub fn write(folder: &Path, post: &Post) -> Result<PathBuf, SpoolError> {
 }
 
 /// Makes the folder with mode 3733 if it is missing; one that exists is left as it is.
-fn prepare(folder: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// The system does not let us.
+pub fn make(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }

@@ -1,0 +1,290 @@
+//! Attendance: which flow is attended by which dispatcher, through reloads and pauses.
+//!
+//! Invariant: a flow is attended by one dispatcher at most; a reload changes what the dispatcher
+//! runs next and nothing that is at work.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::claim::{Progress, lock};
+use crate::dispatch::Dispatcher;
+use crate::event::RunId;
+use crate::flow::{Flow, FlowSettings};
+use crate::run::{Conductor, Interrupted};
+use crate::store::{Batch, StoreError};
+
+/// All flows of a running server.
+pub struct Attendance {
+    conductor: Arc<Conductor>,
+    attended: Mutex<BTreeMap<String, Attended>>,
+    working: mpsc::Sender<()>,
+}
+
+struct Attended {
+    flow: watch::Sender<Option<Arc<Flow>>>,
+    paused: watch::Sender<bool>,
+    progress: Arc<Mutex<Progress>>,
+    from: u64,
+    kept: u64,
+    task: JoinHandle<()>,
+}
+
+/// What a listing says about a flow.
+#[derive(Debug, Clone)]
+pub struct FlowLine {
+    /// The flow.
+    pub flow: Arc<Flow>,
+    /// The event it looks at next.
+    pub next: u64,
+    /// True while an operator holds it.
+    pub paused: bool,
+}
+
+impl Attendance {
+    /// Nobody is attended yet. `working` is held by every run at work.
+    pub fn new(conductor: Arc<Conductor>, working: mpsc::Sender<()>) -> Attendance {
+        Attendance { conductor, attended: Mutex::default(), working }
+    }
+
+    /// Attends to these flows: new ones begin, changed ones change, missing ones end. `left` are
+    /// the runs that the last process left, at the first call.
+    ///
+    /// # Errors
+    /// What the store cannot read or keep.
+    pub async fn attend(
+        &self,
+        flows: &BTreeMap<String, Arc<Flow>>,
+        left: Vec<RunId>,
+    ) -> Result<(), StoreError> {
+        self.conductor.keep_versions(flows.values()).await?;
+        let mut left = by_flow(left);
+        let paused = self.conductor.store.paused()?;
+        let mut gone = Vec::new();
+        {
+            let mut attended = lock(&self.attended);
+            attended.retain(|path, one| flows.contains_key(path) || one.end(path, &mut gone));
+            for (path, flow) in flows {
+                match attended.get(path) {
+                    Some(one) => one.change(flow),
+                    None => {
+                        let runs = left.remove(path).unwrap_or_default();
+                        let one = self.begin(flow, runs, paused.contains(path))?;
+                        attended.insert(path.clone(), one);
+                    }
+                }
+            }
+        }
+        self.forget(flows).await?;
+        for runs in left.into_values() {
+            self.finish_orphans(runs);
+        }
+        self.set_floors();
+        Ok(())
+    }
+
+    fn begin(&self, flow: &Arc<Flow>, left: Vec<RunId>, paused: bool) -> Result<Attended, StoreError> {
+        let store = &self.conductor.store;
+        let (from, next) = match store.cursor(&flow.path())? {
+            Some(cursor) => (cursor.from, cursor.next),
+            None => {
+                let from = self.first_event(&flow.channel)?;
+                (from, from)
+            }
+        };
+        let progress = Progress::at(next);
+        let (flow_sender, flow_receiver) = watch::channel(Some(Arc::clone(flow)));
+        let (paused_sender, paused_receiver) = watch::channel(paused);
+        let dispatcher = Dispatcher {
+            conductor: Arc::clone(&self.conductor),
+            channel: self.conductor.channels.get(&flow.channel).ok_or(StoreError::Closed)?,
+            flow: flow_receiver,
+            progress: Arc::clone(&progress),
+            stop: self.conductor.stop.clone(),
+            left,
+            working: self.working.clone(),
+            paused: paused_receiver,
+        };
+        let task = tokio::spawn(dispatcher.attend());
+        Ok(Attended { flow: flow_sender, paused: paused_sender, progress, from, kept: u64::MAX, task })
+    }
+
+    /// Where a flow begins that has never been here: after what other flows of its channel have
+    /// looked at (so that a renamed flow goes on where it was), else at the oldest waiting event.
+    fn first_event(&self, channel: &str) -> Result<u64, StoreError> {
+        let prefix = format!("{channel}/");
+        let cursors = self.conductor.store.cursors()?;
+        let others = cursors.iter().filter(|(path, _)| path.starts_with(&prefix));
+        let furthest = others.map(|(_, cursor)| cursor.next).max();
+        Ok(furthest.unwrap_or_else(|| self.conductor.store.channel_counts(channel).floor.max(1)))
+    }
+
+    /// A flow that is not in the folder any more holds no events back.
+    async fn forget(&self, flows: &BTreeMap<String, Arc<Flow>>) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        for path in self.conductor.store.cursors()?.keys().filter(|path| !flows.contains_key(*path)) {
+            batch.drop_cursor(path);
+        }
+        self.conductor.store.commit(batch).await.map(drop)
+    }
+
+    /// Runs whose flow is gone go on with the version that they are pinned to.
+    fn finish_orphans(&self, runs: Vec<RunId>) {
+        let (conductor, working) = (Arc::clone(&self.conductor), self.working.clone());
+        tokio::spawn(async move {
+            let _working = working;
+            for run in runs {
+                if let Err(why) = finish_orphan(&conductor, &run).await {
+                    conductor.interrupted(&run, &why);
+                }
+            }
+        });
+    }
+
+    /// Writes the cursors that moved since the last call, in one batch.
+    ///
+    /// # Errors
+    /// What the store does not keep; the cursors are written again later then.
+    pub async fn keep_cursors(&self) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        let mut moved = Vec::new();
+        for (path, one) in lock(&self.attended).iter() {
+            let low = lock(&one.progress).low();
+            if low != one.kept {
+                batch.move_cursor(path, one.from, low);
+                moved.push((path.clone(), low));
+            }
+        }
+        self.set_floors();
+        if moved.is_empty() {
+            return Ok(());
+        }
+        self.conductor.store.commit(batch).await?;
+        let mut attended = lock(&self.attended);
+        for (path, low) in moved {
+            if let Some(one) = attended.get_mut(&path) {
+                one.kept = low;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells each channel how far its slowest flow has come.
+    fn set_floors(&self) {
+        let mut floors: BTreeMap<String, u64> = BTreeMap::new();
+        for (path, one) in lock(&self.attended).iter() {
+            let channel = path.split('/').next().unwrap_or("").to_owned();
+            let next = lock(&one.progress).next;
+            floors.entry(channel).and_modify(|floor| *floor = next.min(*floor)).or_insert(next);
+        }
+        for (name, floor) in floors {
+            if let Some(channel) = self.conductor.channels.get(&name) {
+                channel.set_floor(floor);
+            }
+        }
+    }
+
+    /// Holds a flow or lets it go on; false if there is no such flow.
+    pub fn set_paused(&self, path: &str, paused: bool) -> bool {
+        let attended = lock(&self.attended);
+        attended.get(path).map(|one| one.paused.send_replace(paused)).is_some()
+    }
+
+    /// The flow as it is now.
+    pub fn flow(&self, path: &str) -> Option<Arc<Flow>> {
+        lock(&self.attended).get(path).and_then(|one| one.flow.borrow().clone())
+    }
+
+    /// Takes up a run that was tried again by a person.
+    pub async fn take_up(&self, run: RunId) -> Result<(), Interrupted> {
+        let (conductor, working) = (Arc::clone(&self.conductor), self.working.clone());
+        let path = format!("{}/{}", run.event().channel, run.flow());
+        let flow = self.flow(&path);
+        tokio::spawn(async move {
+            let _working = working;
+            let driven = match flow {
+                Some(flow) => drive_again(&conductor, flow, &run).await,
+                None => finish_orphan(&conductor, &run).await,
+            };
+            if let Err(why) = driven {
+                conductor.interrupted(&run, &why);
+            }
+        });
+        Ok(())
+    }
+
+    /// All flows, sorted.
+    pub fn lines(&self) -> Vec<FlowLine> {
+        let line = |one: &Attended| {
+            let flow = one.flow.borrow().clone()?;
+            let next = lock(&one.progress).next;
+            Some(FlowLine { flow, next, paused: *one.paused.borrow() })
+        };
+        lock(&self.attended).values().filter_map(line).collect()
+    }
+
+    /// Waits until no dispatcher is left.
+    pub async fn ended(&self) {
+        let tasks: Vec<JoinHandle<()>> = {
+            let attended = std::mem::take(&mut *lock(&self.attended));
+            attended.into_values().map(|one| one.task).collect()
+        };
+        for task in tasks {
+            // It ended; in which way makes no difference now.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Attended {
+    fn change(&self, flow: &Arc<Flow>) {
+        self.flow.send_if_modified(|current| {
+            let same = current.as_ref().is_some_and(|current| {
+                current.script.version == flow.script.version && current.settings == flow.settings
+            });
+            if !same {
+                *current = Some(Arc::clone(flow));
+            }
+            !same
+        });
+    }
+
+    /// Ends it; always false, so that `retain` lets it go.
+    fn end(&self, path: &str, gone: &mut Vec<String>) -> bool {
+        self.flow.send_replace(None);
+        gone.push(path.to_owned());
+        false
+    }
+}
+
+fn by_flow(runs: Vec<RunId>) -> BTreeMap<String, Vec<RunId>> {
+    let mut by_flow: BTreeMap<String, Vec<RunId>> = BTreeMap::new();
+    for run in runs {
+        let path = format!("{}/{}", run.event().channel, run.flow());
+        by_flow.entry(path).or_default().push(run);
+    }
+    for runs in by_flow.values_mut() {
+        runs.sort_by_key(|run| run.event().number);
+    }
+    by_flow
+}
+
+async fn drive_again(conductor: &Conductor, flow: Arc<Flow>, run: &RunId) -> Result<(), Interrupted> {
+    let work = conductor.recall(flow, run.clone(), &Progress::at(0)).await?;
+    conductor.drive(work).await.map(drop)
+}
+
+async fn finish_orphan(conductor: &Conductor, run: &RunId) -> Result<(), Interrupted> {
+    let gone = || Interrupted::Unreadable(format!("the journal of {run} is gone"));
+    let journal = conductor.journal(run)?.ok_or_else(gone)?;
+    let version = journal.version().ok_or_else(gone)?;
+    let flow = Flow {
+        name: run.flow().to_owned(),
+        channel: run.event().channel,
+        settings: FlowSettings::default(),
+        script: conductor.script(version).await?,
+    };
+    drive_again(conductor, Arc::new(flow), run).await
+}

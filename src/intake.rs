@@ -1,0 +1,122 @@
+//! Takes in what senders left in the spool while the server was away.
+//!
+//! Invariant: a file is removed only after its event is on disk in a channel; its correlation id is
+//! the event's message id, so one that was pushed and not yet removed when the process died is kept
+//! once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::channel::{Channels, PushError};
+use crate::clock::Clock;
+use crate::event::Value;
+use crate::sender::spool::{self, Spooled};
+use crate::source::parcel::Parcel;
+
+/// How often the folder is looked at.
+pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The spool of a running server.
+pub struct Intake {
+    folder: PathBuf,
+    /// Files that were complained about; once is enough.
+    complained: BTreeSet<PathBuf>,
+}
+
+impl Intake {
+    /// For a folder, which is made if it can be, open to every sender of this host.
+    pub fn new(folder: PathBuf) -> Intake {
+        if let Err(why) = spool::make(&folder) {
+            tracing::warn!(folder = %folder.display(), "cannot make the spool: {why}");
+        }
+        Intake { folder, complained: BTreeSet::new() }
+    }
+
+    /// Takes in what is there and what comes, until the server stops.
+    pub async fn run(mut self, conductor: std::sync::Arc<crate::run::Conductor>, mut stop: watch::Receiver<bool>) {
+        loop {
+            self.look(&conductor.channels).await;
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Takes in what is there now; gives how many.
+    pub async fn look(&mut self, channels: &Channels) -> usize {
+        let listing = match spool::list(&self.folder) {
+            Ok(listing) => listing,
+            Err(why) => {
+                self.complain(&self.folder.clone(), &why.to_string());
+                return 0;
+            }
+        };
+        for odd in &listing.odd {
+            self.complain(odd.path(), &odd.to_string());
+        }
+        let mut taken = 0;
+        for path in listing.events {
+            match self.take(channels, &path).await {
+                Ok(true) => taken += 1,
+                Ok(false) => {}
+                // The channel or the store is full; the rest would fare no better.
+                Err(_) => break,
+            }
+        }
+        taken
+    }
+
+    async fn take(&mut self, channels: &Channels, path: &Path) -> Result<bool, PushError> {
+        let spooled = match spool::read(path) {
+            Ok(spooled) if spooled.lock() => spooled,
+            Ok(_) => return Ok(false),
+            Err(why) => {
+                self.complain(path, &why.to_string());
+                return Ok(false);
+            }
+        };
+        let channel = spooled.post.channel.clone();
+        let events = match parcel(&spooled).open() {
+            Ok(events) => events,
+            Err(why) => {
+                self.complain(path, &why.to_string());
+                if let Err(why) = spool::set_aside(path) {
+                    self.complain(path, &why.to_string());
+                }
+                return Ok(false);
+            }
+        };
+        channels.push(&channel, events).await?;
+        if let Err(why) = spool::remove(path) {
+            self.complain(path, &why.to_string());
+        }
+        Ok(true)
+    }
+
+    fn complain(&mut self, path: &Path, why: &str) {
+        if self.complained.insert(path.to_owned()) {
+            tracing::warn!(path = %path.display(), "the spool: {why}");
+        }
+    }
+}
+
+fn parcel(spooled: &Spooled) -> Parcel {
+    let post = &spooled.post;
+    let text = |(name, value): (&String, &String)| (name.clone(), Value::Text(value.clone()));
+    let mut extra: BTreeMap<String, Value> = post.meta.iter().map(text).collect();
+    extra.insert("sent_at".to_owned(), Value::Text(post.received_at.clone()));
+    Parcel {
+        content_type: post.content_type.clone(),
+        source: post.source.clone(),
+        peer: "spool".to_owned(),
+        message_id: Some(post.correlation_id.clone()),
+        // The sender's own time, so that one pushed just before its answer got lost is recognised.
+        received_at: spooled.received_at().min(Clock::system().now()),
+        extra,
+        body: post.body.clone(),
+    }
+}
