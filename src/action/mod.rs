@@ -4,12 +4,14 @@
 //! holds no state that matters, and never retries by itself: whether and when to try again is
 //! decided in one place, `run`.
 
+pub mod arguments;
 pub mod canopsis;
 pub mod file;
 pub mod http;
 pub mod mail;
 pub mod pagerduty;
 pub mod redmine;
+mod turns;
 
 use std::fmt;
 use std::future::Future;
