@@ -21,5 +21,8 @@ pub mod action;
 pub mod script;
 pub mod source;
 
+// for `demo` and tests: what the doors out talk to when the real thing is not there
+pub mod standin;
+
 // the small sender, linked alone into `sendevt`
 pub mod sender;

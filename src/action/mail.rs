@@ -19,3 +19,7 @@ impl Action for Mail {
         Box::pin(async { Err(super::Failure::refused("not built")) })
     }
 }
+
+/// Stub.
+#[derive(Debug)]
+pub struct Service {}
