@@ -172,9 +172,7 @@ impl<'a> Options<'a> {
             _ => None,
         };
         let wanted = "seconds since 1970 or text like \"2026-11-20T16:00:00Z\"";
-        moment
-            .map(Some)
-            .ok_or_else(|| wrong(name, wanted, value))
+        moment.map(Some).ok_or_else(|| wrong(name, wanted, value))
     }
 }
 

@@ -300,3 +300,10 @@ fn timeout(text: &str) -> Result<Duration, String> {
         false => Ok(timeout),
     }
 }
+
+/// `text` as one piece of a URL's path.
+fn path_segment(text: &str) -> String {
+    use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+    utf8_percent_encode(text, ENCODED).to_string()
+}

@@ -31,14 +31,32 @@ const SEVERITIES: &[&str] = &["critical", "error", "warning", "info"];
 
 /// The options of `trigger`.
 const TRIGGER: &[&str] = &[
-    "summary", "source", "severity", "dedup_key", "timestamp", "component", "group", "class",
-    "custom_details", "links", "images", "client", "client_url", "routing_key",
+    "summary",
+    "source",
+    "severity",
+    "dedup_key",
+    "timestamp",
+    "component",
+    "group",
+    "class",
+    "custom_details",
+    "links",
+    "images",
+    "client",
+    "client_url",
+    "routing_key",
 ];
 /// The options of `acknowledge` and `resolve`.
 const FOLLOW_UP: &[&str] = &["dedup_key", "routing_key"];
 /// The options of `change`.
 const CHANGE: &[&str] = &[
-    "summary", "source", "timestamp", "custom_details", "links", "images", "routing_key",
+    "summary",
+    "source",
+    "timestamp",
+    "custom_details",
+    "links",
+    "images",
+    "routing_key",
 ];
 
 /// The `[pagerduty]` section.
@@ -89,7 +107,9 @@ impl Service {
     /// # Errors
     /// A sentence about the key that is wrong.
     pub fn prepare(settings: Settings, folder: &Path) -> Result<Service, String> {
-        let file = settings.routing_key_file.map(|file| super::under(folder, &file));
+        let file = settings
+            .routing_key_file
+            .map(|file| super::under(folder, &file));
         let key = Secret::from_settings("routing_key", &file, &settings.routing_key_env)?;
         if let Some(key) = &key {
             check_routing_key(key.expose()).map_err(|why| why.message)?;
@@ -192,17 +212,31 @@ fn event<'a>(call: &Call<'a>) -> Result<Event<'a>, Failure> {
             let options = Options::new(argument, TRIGGER)?;
             let mut body = common(&options, &["client", "client_url"])?;
             let own = Some(call.key.to_owned());
-            let dedup_key = options.text("dedup_key")?.filter(|key| !key.is_empty()).or(own);
+            let dedup_key = options
+                .text("dedup_key")?
+                .filter(|key| !key.is_empty())
+                .or(own);
             body.insert("event_action".to_owned(), Json::from("trigger"));
             body.insert("dedup_key".to_owned(), checked_key(dedup_key)?);
             body.insert("payload".to_owned(), Json::Object(payload(&options)?));
-            Ok(Event { path: "/v2/enqueue", body, options })
+            Ok(Event {
+                path: "/v2/enqueue",
+                body,
+                options,
+            })
         }
         "change" => {
             let options = Options::new(argument, CHANGE)?;
             let mut body = common(&options, &[])?;
-            body.insert("payload".to_owned(), Json::Object(change_payload(&options)?));
-            Ok(Event { path: "/v2/change/enqueue", body, options })
+            body.insert(
+                "payload".to_owned(),
+                Json::Object(change_payload(&options)?),
+            );
+            Ok(Event {
+                path: "/v2/change/enqueue",
+                body,
+                options,
+            })
         }
         verb => {
             let (options, key) = match argument {
@@ -210,12 +244,19 @@ fn event<'a>(call: &Call<'a>) -> Result<Event<'a>, Failure> {
                     let options = Options::new(argument, FOLLOW_UP)?;
                     (options, options.text("dedup_key")?)
                 }
-                text => (Options::open(&Value::Null)?, text.as_text().map(str::to_owned)),
+                text => (
+                    Options::open(&Value::Null)?,
+                    text.as_text().map(str::to_owned),
+                ),
             };
             let mut body = Map::new();
             body.insert("event_action".to_owned(), Json::from(verb));
             body.insert("dedup_key".to_owned(), checked_key(key)?);
-            Ok(Event { path: "/v2/enqueue", body, options })
+            Ok(Event {
+                path: "/v2/enqueue",
+                body,
+                options,
+            })
         }
     }
 }
@@ -246,8 +287,13 @@ fn common(options: &Options<'_>, texts: &[&str]) -> Result<Map<String, Json>, Fa
 
 fn payload(options: &Options<'_>) -> Result<Map<String, Json>, Failure> {
     let mut payload = change_payload(options)?;
-    payload.insert("source".to_owned(), Json::from(options.required_text("source")?));
-    let severity = options.text("severity")?.unwrap_or_else(|| "error".to_owned());
+    payload.insert(
+        "source".to_owned(),
+        Json::from(options.required_text("source")?),
+    );
+    let severity = options
+        .text("severity")?
+        .unwrap_or_else(|| "error".to_owned());
     if !SEVERITIES.contains(&severity.as_str()) {
         let known = SEVERITIES.join(", ");
         let why = format!("`severity` is \"{severity}\"; PagerDuty knows {known}");
@@ -341,7 +387,11 @@ fn outcome(request: &Request, response: &Response) -> Result<Value, Failure> {
 
 fn words(body: &Json) -> String {
     let errors = body.get("errors").and_then(Json::as_array);
-    let errors: Vec<&str> = errors.into_iter().flatten().filter_map(Json::as_str).collect();
+    let errors: Vec<&str> = errors
+        .into_iter()
+        .flatten()
+        .filter_map(Json::as_str)
+        .collect();
     let status = json!("no reason given");
     let status = body.get("status").unwrap_or(&status).as_str().unwrap_or("");
     match errors.is_empty() {

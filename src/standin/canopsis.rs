@@ -20,7 +20,14 @@ const RESOLVE_AFTER: Duration = Duration::from_secs(60);
 const COMMENT_CHARS_MAX: usize = 255;
 /// Event types of the engines that need an open alarm.
 const ON_OPEN_ALARM: &[&str] = &[
-    "ack", "ackremove", "cancel", "uncancel", "comment", "assocticket", "snooze", "changestate",
+    "ack",
+    "ackremove",
+    "cancel",
+    "uncancel",
+    "comment",
+    "assocticket",
+    "snooze",
+    "changestate",
 ];
 
 /// An alarm.
@@ -167,7 +174,10 @@ impl State {
     fn happen(&mut self, event: &Value) {
         let Some(entity) = entity(event) else { return };
         let kind = event["event_type"].as_str().unwrap_or("");
-        let open = self.alarms.iter_mut().find(|alarm| alarm.entity == entity && !alarm.resolved);
+        let open = self
+            .alarms
+            .iter_mut()
+            .find(|alarm| alarm.entity == entity && !alarm.resolved);
         match (kind, open) {
             ("check", alarm) => {
                 let state = event["state"].as_i64().unwrap_or(0);
@@ -269,7 +279,11 @@ impl Alarm {
             Some((resource, component)) => (resource, component),
             None => ("", self.entity.as_str()),
         };
-        let status = if self.canceled { 4 } else { i64::from(self.state > 0) };
+        let status = if self.canceled {
+            4
+        } else {
+            i64::from(self.state > 0)
+        };
         let flag = |yes: bool| if yes { json!({"t": 1}) } else { Value::Null };
         json!({"_id": self.id, "t": 1, "entity": {"_id": self.entity}, "v": {
             "component": component, "resource": resource, "output": self.output,
@@ -285,10 +299,18 @@ impl Alarm {
 fn corrected(event: &Value) -> Option<Value> {
     let given = event.as_object()?;
     let mut event = given.clone();
-    let text = |name: &str| given.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+    let text = |name: &str| {
+        given
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or("")
+            .to_owned()
+    };
     let is_text = |name: &str| given.get(name).is_none_or(Value::is_string);
     let kind = text("event_type");
-    let typed = ["author", "user_id", "component", "resource"].into_iter().all(is_text);
+    let typed = ["author", "user_id", "component", "resource"]
+        .into_iter()
+        .all(is_text);
     let from = !text("connector").is_empty() && !text("connector_name").is_empty();
     if kind.is_empty() || !typed || (!from && text("ref_rk").is_empty()) {
         return None;
@@ -318,7 +340,12 @@ fn state(value: &Value) -> Option<i64> {
 }
 
 fn entity(event: &Value) -> Option<String> {
-    let text = |name: &str| event.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let text = |name: &str| {
+        event
+            .get(name)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
     let component = text("component")?;
     Some(match text("resource") {
         Some(resource) => format!("{resource}/{component}"),
@@ -345,7 +372,8 @@ fn action_complaint(verb: &str, body: &Map<String, Value>) -> Option<(&'static s
 
 fn is_duration(value: &Value) -> bool {
     let unit = value["unit"].as_str().unwrap_or("");
-    value["value"].as_i64().is_some_and(|value| value > 0) && matches!(unit, "s" | "m" | "h" | "d" | "w" | "M" | "y")
+    value["value"].as_i64().is_some_and(|value| value > 0)
+        && matches!(unit, "s" | "m" | "h" | "d" | "w" | "M" | "y")
 }
 
 fn error(status: u16, text: &str) -> Reply {

@@ -101,7 +101,11 @@ impl State {
         }
     }
 
-    fn receive(&mut self, seen: &Seen, then: fn(&mut State, &Map<String, Value>) -> Reply) -> Reply {
+    fn receive(
+        &mut self,
+        seen: &Seen,
+        then: fn(&mut State, &Map<String, Value>) -> Reply,
+    ) -> Reply {
         if seen.body.len() > BODY_BYTES_MAX {
             return Reply::empty(413);
         }
@@ -219,7 +223,10 @@ fn event_complaints(event: &Map<String, Value>) -> Vec<String> {
 
 fn payload_complaints(event: &Map<String, Value>) -> Vec<String> {
     let empty = Map::new();
-    let payload = event.get("payload").and_then(Value::as_object).unwrap_or(&empty);
+    let payload = event
+        .get("payload")
+        .and_then(Value::as_object)
+        .unwrap_or(&empty);
     let blank = |name: &&str| text(payload, name).trim().is_empty();
     let mut errors: Vec<String> = ["summary", "source", "severity"]
         .into_iter()
@@ -255,6 +262,7 @@ fn text<'a>(object: &'a Map<String, Value>, name: &str) -> &'a str {
 }
 
 fn invalid(errors: &[String]) -> Reply {
-    let body = json!({"status": "invalid event", "message": "Event object is invalid", "errors": errors});
+    let body =
+        json!({"status": "invalid event", "message": "Event object is invalid", "errors": errors});
     Reply::json(400, &body)
 }

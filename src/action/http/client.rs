@@ -102,7 +102,10 @@ impl Client {
                 Some(hop) => url = follow(&mut request, &url, hop),
             }
         }
-        let many = format!("{} redirects more than {REDIRECTS_MAX} times", place(&request));
+        let many = format!(
+            "{} redirects more than {REDIRECTS_MAX} times",
+            place(&request)
+        );
         Err(Failure::refused(many))
     }
 
@@ -127,7 +130,12 @@ impl Client {
         }
     }
 
-    async fn once(&self, request: &Request, url: &Url, left: Duration) -> Result<Response, Failure> {
+    async fn once(
+        &self,
+        request: &Request,
+        url: &Url,
+        left: Duration,
+    ) -> Result<Response, Failure> {
         let client = self.library(request.trusted)?;
         let method = Method::from_bytes(request.method.as_bytes())
             .map_err(|_| Failure::refused(format!("`{}` is no method", request.method)))?;
@@ -212,7 +220,10 @@ impl Resolver {
         Ok(found.map(|address| address.ip()).collect())
     }
 
-    async fn permitted(self, host: String) -> Result<Addrs, Box<dyn std::error::Error + Send + Sync>> {
+    async fn permitted(
+        self,
+        host: String,
+    ) -> Result<Addrs, Box<dyn std::error::Error + Send + Sync>> {
         let mut found = self.look_up(&host).await?;
         let free = self.trusted || self.proxies.contains(&host);
         let before = found.len();
@@ -317,7 +328,10 @@ fn next(request: &Request, url: &Url, response: &Response) -> Result<Option<Hop>
     if !matches!(status, 301 | 302 | 303 | 307 | 308) || request.accept.has(status) {
         return Ok(None);
     }
-    let there = response.headers.get(LOCATION.as_str()).map_or("", String::as_str);
+    let there = response
+        .headers
+        .get(LOCATION.as_str())
+        .map_or("", String::as_str);
     let shown = request.scrub(there.split('?').next().unwrap_or("").to_owned());
     let refused = |why: &str| {
         let place = place(request);

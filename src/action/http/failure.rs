@@ -64,7 +64,11 @@ pub fn of_error(request: &Request, error: &reqwest::Error) -> Failure {
         return Failure::refused(format!("{place} cannot be asked: {}", reason(error)));
     }
     if error.is_connect() {
-        let what = if error.is_dns() { "the name cannot be resolved" } else { "no connection" };
+        let what = if error.is_dns() {
+            "the name cannot be resolved"
+        } else {
+            "no connection"
+        };
         return Failure::away(format!("{place}: {what}: {}", reason(error)));
     }
     let why = match error.is_timeout() {

@@ -123,7 +123,8 @@ fn request(call: &Call<'_>) -> Result<Request, Failure> {
 }
 
 fn method(text: &str) -> Result<String, Failure> {
-    let good = (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let good =
+        (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphabetic());
     match good && !text.eq_ignore_ascii_case("CONNECT") {
         true => Ok(text.to_ascii_uppercase()),
         false => Err(Failure::refused(format!("{text:?} is no method"))),
@@ -133,7 +134,9 @@ fn method(text: &str) -> Result<String, Failure> {
 fn check_headers(headers: &[(String, String)]) -> Result<(), Failure> {
     let own = |name: &str| OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name));
     match headers.iter().find(|(name, _)| own(name)) {
-        Some((name, _)) => Err(Failure::refused(format!("the header `{name}` is set by us"))),
+        Some((name, _)) => Err(Failure::refused(format!(
+            "the header `{name}` is set by us"
+        ))),
         None => Ok(()),
     }
 }
@@ -144,14 +147,21 @@ fn bound_time(request: &mut Request, options: &Options<'_>) -> Result<(), Failur
     };
     request.timeout = timeout;
     match timeout > request::TIMEOUT_MAX || timeout.is_zero() {
-        true => Err(Failure::refused("`timeout` must be more than 0 and at most 5m")),
+        true => Err(Failure::refused(
+            "`timeout` must be more than 0 and at most 5m",
+        )),
         false => Ok(()),
     }
 }
 
 fn fill_body(request: &mut Request, options: &Options<'_>) -> Result<(), Failure> {
     let given = |name: &&str| options.value(name).is_some();
-    if ["json", "form", "body"].iter().filter(|name| given(name)).count() > 1 {
+    if ["json", "form", "body"]
+        .iter()
+        .filter(|name| given(name))
+        .count()
+        > 1
+    {
         return Err(Failure::refused("give one of `json`, `form` and `body`"));
     }
     if let Some(json) = options.value("json") {
@@ -190,7 +200,9 @@ fn pairs(options: &Options<'_>, name: &str) -> Result<Vec<(String, String)>, Fai
     let mut pairs = Vec::new();
     for (key, value) in options.map(name)?.into_iter().flatten() {
         match value {
-            Value::List(items) => pairs.extend(items.iter().map(|one| (key.clone(), one.to_plain()))),
+            Value::List(items) => {
+                pairs.extend(items.iter().map(|one| (key.clone(), one.to_plain())))
+            }
             Value::Map(_) | Value::Bytes(_) => {
                 return Err(wrong(&format!("{name}.{key}"), "text", value));
             }

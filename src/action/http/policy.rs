@@ -96,9 +96,7 @@ impl Policy {
 
     /// True if a name may be handed to a proxy, which resolves it where we cannot see.
     pub fn permits_unseen(&self, host: &str, port: u16) -> bool {
-        literal(host).is_some()
-            || self.rules.is_none()
-            || self.verdict(host, port) == Verdict::Yes
+        literal(host).is_some() || self.rules.is_none() || self.verdict(host, port) == Verdict::Yes
     }
 
     /// True if a connection for `host` may go to `address`, to which it was just resolved.
@@ -198,9 +196,7 @@ fn plain(address: IpAddr) -> IpAddr {
         _ => None,
     };
     match embedded {
-        Some((high, low)) => {
-            IpAddr::V4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
-        }
+        Some((high, low)) => IpAddr::V4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low))),
         None => address,
     }
 }
@@ -231,7 +227,8 @@ pub fn literal(host: &str) -> Option<IpAddr> {
 }
 
 fn rule(entry: &str) -> Result<Rule, String> {
-    let wrong = || format!("`allow` has \"{entry}\", which is no host, host:port, *.domain or network");
+    let wrong =
+        || format!("`allow` has \"{entry}\", which is no host, host:port, *.domain or network");
     if let Some((net, bits)) = entry.split_once('/') {
         let net: IpAddr = net.parse().map_err(|_| wrong())?;
         let bits: u8 = bits.parse().map_err(|_| wrong())?;

@@ -130,11 +130,19 @@ impl Accept {
         if let Some(class) = entry.strip_suffix("xx") {
             let class: u16 = class.parse().map_err(|_| wrong())?;
             self.hundreds.push(class);
-            return if (1..=5).contains(&class) { Ok(()) } else { Err(wrong()) };
+            return if (1..=5).contains(&class) {
+                Ok(())
+            } else {
+                Err(wrong())
+            };
         }
         let status: u16 = entry.parse().map_err(|_| wrong())?;
         self.single.push(status);
-        if (100..600).contains(&status) { Ok(()) } else { Err(wrong()) }
+        if (100..600).contains(&status) {
+            Ok(())
+        } else {
+            Err(wrong())
+        }
     }
 
     /// True if `status` is among them.

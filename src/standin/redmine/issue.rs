@@ -45,7 +45,9 @@ pub struct Issue {
 impl Issue {
     /// True if its status is a closed one.
     pub fn is_closed(&self) -> bool {
-        STATUSES.iter().any(|(id, _, closed)| *id == self.status && *closed)
+        STATUSES
+            .iter()
+            .any(|(id, _, closed)| *id == self.status && *closed)
     }
 
     /// As the API shows it.
@@ -74,7 +76,11 @@ impl Issue {
         if let Some(category) = category {
             shown["category"] = reference(CATEGORIES, category);
         }
-        if self.other.get("assigned_to_id").is_some_and(|who| !who.is_null()) {
+        if self
+            .other
+            .get("assigned_to_id")
+            .is_some_and(|who| !who.is_null())
+        {
             shown["assigned_to"] = json!({"id": BOT.0, "name": BOT.1});
         }
         shown
@@ -91,7 +97,10 @@ impl State {
             Err(reply) => return reply,
         };
         let mut complaints: Vec<String> = subject_complaints(&sent);
-        let project = sent.get("project_id").map(plain).and_then(|text| project_of(&text));
+        let project = sent
+            .get("project_id")
+            .map(plain)
+            .and_then(|text| project_of(&text));
         if project.is_none() || user == User::Outsider {
             let blank = ["Project", "Tracker", "Status"];
             complaints.extend(blank.iter().map(|what| format!("{what} cannot be blank")));
@@ -112,7 +121,11 @@ impl State {
         // A closed status on create is silently replaced by the default.
         issue.status = if issue.is_closed() { 1 } else { issue.status };
         let shown = json!({ "issue": issue.json() });
-        let place = format!("http://{}/issues/{}", seen.header("host").unwrap_or(""), issue.id);
+        let place = format!(
+            "http://{}/issues/{}",
+            seen.header("host").unwrap_or(""),
+            issue.id
+        );
         self.issues.push(issue);
         Reply::json(201, &shown).with("location", &place)
     }
@@ -134,9 +147,7 @@ impl State {
             shown["journals"] = issue.notes.iter().map(note).collect();
         }
         if include.contains("attachments") {
-            let file = |(name, size): &(String, usize)| {
-                json!({"filename": name, "filesize": size, "author": {"id": BOT.0, "name": BOT.1}})
-            };
+            let file = |(name, size): &(String, usize)| json!({"filename": name, "filesize": size, "author": {"id": BOT.0, "name": BOT.1}});
             shown["attachments"] = issue.files.iter().map(file).collect();
         }
         Reply::json(200, &json!({ "issue": shown }))
@@ -169,7 +180,10 @@ impl State {
     }
 
     fn seen_by(&self, user: User, id: &str) -> Result<usize, Reply> {
-        let found = self.issues.iter().position(|issue| issue.id.to_string() == id);
+        let found = self
+            .issues
+            .iter()
+            .position(|issue| issue.id.to_string() == id);
         match (user, found) {
             (_, None) => Err(Reply::empty(404)),
             (User::Anonymous, _) => Err(unauthorized()),
@@ -180,8 +194,13 @@ impl State {
 
     fn complaints(&self, sent: &Map<String, Value>) -> Vec<String> {
         let mut complaints = Vec::new();
-        let number = |name: &str| sent.get(name).map(plain).map(|text| text.parse().unwrap_or(0));
-        if number("priority_id").is_some_and(|id| !PRIORITIES.iter().any(|(known, _)| *known == id)) {
+        let number = |name: &str| {
+            sent.get(name)
+                .map(plain)
+                .map(|text| text.parse().unwrap_or(0))
+        };
+        if number("priority_id").is_some_and(|id| !PRIORITIES.iter().any(|(known, _)| *known == id))
+        {
             complaints.push("Priority cannot be blank".to_owned());
         }
         if number("assigned_to_id").is_some_and(|id| id != 0 && id != BOT.0)
@@ -189,17 +208,27 @@ impl State {
         {
             complaints.push("Assignee is invalid".to_owned());
         }
-        let date = |name: &str| sent.get(name).and_then(Value::as_str).unwrap_or("2000-01-01");
+        let date = |name: &str| {
+            sent.get(name)
+                .and_then(Value::as_str)
+                .unwrap_or("2000-01-01")
+        };
         if date("due_date").parse::<jiff::civil::Date>().is_err() {
             complaints.push("Due date is not a valid date".to_owned());
         }
         for (id, value) in fields(sent) {
-            let name = FIELDS.iter().find(|(known, _)| *known == id).map_or("", |known| known.1);
+            let name = FIELDS
+                .iter()
+                .find(|(known, _)| *known == id)
+                .map_or("", |known| known.1);
             if value.chars().count() > FIELD_CHARS_MAX {
                 complaints.push(format!("{name} is too long (maximum is 255 characters)"));
             }
         }
-        if uploads(sent).iter().any(|(token, _)| !self.uploads.iter().any(|known| known.0 == *token)) {
+        if uploads(sent)
+            .iter()
+            .any(|(token, _)| !self.uploads.iter().any(|known| known.0 == *token))
+        {
             complaints.push("1 file(s) could not be saved.".to_owned());
         }
         complaints
@@ -228,9 +257,18 @@ impl State {
         issue.fields.extend(fields(sent));
         for (token, name) in uploads(sent) {
             let at = self.uploads.iter().position(|known| known.0 == token);
-            issue.files.extend(at.map(|at| (name, self.uploads.remove(at).1)));
+            issue
+                .files
+                .extend(at.map(|at| (name, self.uploads.remove(at).1)));
         }
-        for name in ["assigned_to_id", "category_id", "is_private", "due_date", "start_date", "parent_issue_id"] {
+        for name in [
+            "assigned_to_id",
+            "category_id",
+            "is_private",
+            "due_date",
+            "start_date",
+            "parent_issue_id",
+        ] {
             let value = sent.get(name).map(|value| (name.to_owned(), value.clone()));
             issue.other.extend(value);
         }

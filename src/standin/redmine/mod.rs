@@ -149,7 +149,9 @@ impl State {
             return Reply::empty(406);
         }
         if seen.body.len() > UPLOAD_BYTES_MAX {
-            return errors(&["This file cannot be uploaded because it exceeds the maximum allowed file size (5242880)"]);
+            return errors(&[
+                "This file cannot be uploaded because it exceeds the maximum allowed file size (5242880)",
+            ]);
         }
         self.upload_count += 1;
         let token = format!("{}.{:064x}", self.upload_count, seen.body.len());

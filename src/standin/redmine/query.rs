@@ -37,10 +37,17 @@ impl State {
             found.reverse();
         }
         let number = |name: &str| seen.asked(name)?.parse::<usize>().ok();
-        let limit = number("limit").filter(|limit| *limit > 0).unwrap_or(LIMIT_DEFAULT);
+        let limit = number("limit")
+            .filter(|limit| *limit > 0)
+            .unwrap_or(LIMIT_DEFAULT);
         let limit = limit.min(LIMIT_MAX);
         let offset = number("offset").unwrap_or(0);
-        let page: Vec<Value> = found.iter().skip(offset).take(limit).map(|issue| issue.json()).collect();
+        let page: Vec<Value> = found
+            .iter()
+            .skip(offset)
+            .take(limit)
+            .map(|issue| issue.json())
+            .collect();
         Reply::json(
             200,
             &json!({"issues": page, "total_count": found.len(), "offset": offset, "limit": limit}),
@@ -90,7 +97,10 @@ fn filters(seen: &Seen) -> Vec<Filter> {
         return fields
             .into_iter()
             .map(|field| Filter {
-                operator: seen.asked(&format!("op[{field}]")).unwrap_or("=").to_owned(),
+                operator: seen
+                    .asked(&format!("op[{field}]"))
+                    .unwrap_or("=")
+                    .to_owned(),
                 values: values_of(&format!("v[{field}][]")),
                 field,
             })
@@ -99,7 +109,9 @@ fn filters(seen: &Seen) -> Vec<Filter> {
     let mut filters: Vec<Filter> = seen
         .query
         .iter()
-        .filter(|(name, _)| name.starts_with("cf_") || matches!(name.as_str(), "subject" | "issue_id"))
+        .filter(|(name, _)| {
+            name.starts_with("cf_") || matches!(name.as_str(), "subject" | "issue_id")
+        })
         .map(|(name, value)| short(name, value))
         .collect();
     filters.push(status(seen.asked("status_id").unwrap_or("open")));
