@@ -20,7 +20,7 @@ use crate::store::{Batch, StoreError};
 pub struct Attendance {
     conductor: Arc<Conductor>,
     attended: Mutex<BTreeMap<String, Attended>>,
-    working: mpsc::Sender<()>,
+    working: Mutex<Option<mpsc::Sender<()>>>,
 }
 
 struct Attended {
@@ -46,7 +46,11 @@ pub struct FlowLine {
 impl Attendance {
     /// Nobody is attended yet. `working` is held by every run at work.
     pub fn new(conductor: Arc<Conductor>, working: mpsc::Sender<()>) -> Attendance {
-        Attendance { conductor, attended: Mutex::default(), working }
+        Attendance {
+            conductor,
+            attended: Mutex::default(),
+            working: Mutex::new(Some(working)),
+        }
     }
 
     /// Attends to these flows: new ones begin, changed ones change, missing ones end. `left` are
@@ -85,7 +89,12 @@ impl Attendance {
         Ok(())
     }
 
-    fn begin(&self, flow: &Arc<Flow>, left: Vec<RunId>, paused: bool) -> Result<Attended, StoreError> {
+    fn begin(
+        &self,
+        flow: &Arc<Flow>,
+        left: Vec<RunId>,
+        paused: bool,
+    ) -> Result<Attended, StoreError> {
         let store = &self.conductor.store;
         let (from, next) = match store.cursor(&flow.path())? {
             Some(cursor) => (cursor.from, cursor.next),
@@ -99,16 +108,27 @@ impl Attendance {
         let (paused_sender, paused_receiver) = watch::channel(paused);
         let dispatcher = Dispatcher {
             conductor: Arc::clone(&self.conductor),
-            channel: self.conductor.channels.get(&flow.channel).ok_or(StoreError::Closed)?,
+            channel: self
+                .conductor
+                .channels
+                .get(&flow.channel)
+                .ok_or(StoreError::Closed)?,
             flow: flow_receiver,
             progress: Arc::clone(&progress),
             stop: self.conductor.stop.clone(),
             left,
-            working: self.working.clone(),
+            working: self.working()?,
             paused: paused_receiver,
         };
         let task = tokio::spawn(dispatcher.attend());
-        Ok(Attended { flow: flow_sender, paused: paused_sender, progress, from, kept: u64::MAX, task })
+        Ok(Attended {
+            flow: flow_sender,
+            paused: paused_sender,
+            progress,
+            from,
+            kept: u64::MAX,
+            task,
+        })
     }
 
     /// Where a flow begins that has never been here: after what other flows of its channel have
@@ -124,7 +144,13 @@ impl Attendance {
     /// A flow that is not in the folder any more holds no events back.
     async fn forget(&self, flows: &BTreeMap<String, Arc<Flow>>) -> Result<(), StoreError> {
         let mut batch = Batch::new();
-        for path in self.conductor.store.cursors()?.keys().filter(|path| !flows.contains_key(*path)) {
+        for path in self
+            .conductor
+            .store
+            .cursors()?
+            .keys()
+            .filter(|path| !flows.contains_key(*path))
+        {
             batch.drop_cursor(path);
         }
         self.conductor.store.commit(batch).await.map(drop)
@@ -132,7 +158,7 @@ impl Attendance {
 
     /// Runs whose flow is gone go on with the version that they are pinned to.
     fn finish_orphans(&self, runs: Vec<RunId>) {
-        let (conductor, working) = (Arc::clone(&self.conductor), self.working.clone());
+        let (conductor, working) = (Arc::clone(&self.conductor), self.working());
         tokio::spawn(async move {
             let _working = working;
             for run in runs {
@@ -177,7 +203,10 @@ impl Attendance {
         for (path, one) in lock(&self.attended).iter() {
             let channel = path.split('/').next().unwrap_or("").to_owned();
             let next = lock(&one.progress).next;
-            floors.entry(channel).and_modify(|floor| *floor = next.min(*floor)).or_insert(next);
+            floors
+                .entry(channel)
+                .and_modify(|floor| *floor = next.min(*floor))
+                .or_insert(next);
         }
         for (name, floor) in floors {
             if let Some(channel) = self.conductor.channels.get(&name) {
@@ -189,17 +218,22 @@ impl Attendance {
     /// Holds a flow or lets it go on; false if there is no such flow.
     pub fn set_paused(&self, path: &str, paused: bool) -> bool {
         let attended = lock(&self.attended);
-        attended.get(path).map(|one| one.paused.send_replace(paused)).is_some()
+        attended
+            .get(path)
+            .map(|one| one.paused.send_replace(paused))
+            .is_some()
     }
 
     /// The flow as it is now.
     pub fn flow(&self, path: &str) -> Option<Arc<Flow>> {
-        lock(&self.attended).get(path).and_then(|one| one.flow.borrow().clone())
+        lock(&self.attended)
+            .get(path)
+            .and_then(|one| one.flow.borrow().clone())
     }
 
     /// Takes up a run that was tried again by a person.
     pub async fn take_up(&self, run: RunId) -> Result<(), Interrupted> {
-        let (conductor, working) = (Arc::clone(&self.conductor), self.working.clone());
+        let (conductor, working) = (Arc::clone(&self.conductor), self.working());
         let path = format!("{}/{}", run.event().channel, run.flow());
         let flow = self.flow(&path);
         tokio::spawn(async move {
@@ -215,12 +249,25 @@ impl Attendance {
         Ok(())
     }
 
+    fn working(&self) -> Result<mpsc::Sender<()>, StoreError> {
+        lock(&self.working).clone().ok_or(StoreError::Closed)
+    }
+
+    /// No more runs will begin; when those at work have ended, nobody holds the sender any more.
+    pub fn release(&self) {
+        lock(&self.working).take();
+    }
+
     /// All flows, sorted.
     pub fn lines(&self) -> Vec<FlowLine> {
         let line = |one: &Attended| {
             let flow = one.flow.borrow().clone()?;
             let next = lock(&one.progress).next;
-            Some(FlowLine { flow, next, paused: *one.paused.borrow() })
+            Some(FlowLine {
+                flow,
+                next,
+                paused: *one.paused.borrow(),
+            })
         };
         lock(&self.attended).values().filter_map(line).collect()
     }
@@ -271,8 +318,14 @@ fn by_flow(runs: Vec<RunId>) -> BTreeMap<String, Vec<RunId>> {
     by_flow
 }
 
-async fn drive_again(conductor: &Conductor, flow: Arc<Flow>, run: &RunId) -> Result<(), Interrupted> {
-    let work = conductor.recall(flow, run.clone(), &Progress::at(0)).await?;
+async fn drive_again(
+    conductor: &Conductor,
+    flow: Arc<Flow>,
+    run: &RunId,
+) -> Result<(), Interrupted> {
+    let work = conductor
+        .recall(flow, run.clone(), &Progress::at(0))
+        .await?;
     conductor.drive(work).await.map(drop)
 }
 

@@ -4,12 +4,13 @@
 //! Invariant: looking ahead is bounded, so a flow that falls behind leaves its events in the
 //! channel, where `depth_max` counts them and a sender is told.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
+use crate::blackbox::STRIKES_MAX;
 use crate::channel::Channel;
 use crate::claim::{Notes, Progress, Seat, Turns, lock};
 use crate::engine::ENGINE_FLAGS;
@@ -57,6 +58,8 @@ struct Mind {
     troubles: Arc<Mutex<HashMap<String, Arc<Notes>>>>,
     /// Below this, an event may have had its run before the last process died.
     restart_end: u64,
+    /// Events whose filter killed the process once too often.
+    doomed: BTreeSet<u64>,
 }
 
 impl Dispatcher {
@@ -72,6 +75,7 @@ impl Dispatcher {
             at_once_max: flow.settings.runs_at_once_max,
             troubles: Arc::default(),
             restart_end: self.channel.tail(),
+            doomed: BTreeSet::new(),
         };
         for run in std::mem::take(&mut self.left) {
             if let Err(why) = self.take_up(&mut mind, &flow, run.clone()).await {
@@ -121,7 +125,7 @@ impl Dispatcher {
             lock(&self.progress).pass(self.channel.tail().saturating_sub(1), false);
             return Ok(());
         }
-        let judged = self.judge(flow, events).await?;
+        let judged = self.judge(mind, flow, events).await?;
         match &flow.settings.batch {
             None => {
                 for (event, verdict) in judged {
@@ -136,6 +140,7 @@ impl Dispatcher {
     /// Asks the filter about each event, on a thinking thread.
     async fn judge(
         &self,
+        mind: &Mind,
         flow: &Arc<Flow>,
         events: Vec<Event>,
     ) -> Result<Vec<(Event, Result<bool, ScriptError>)>, Interrupted> {
@@ -143,8 +148,13 @@ impl Dispatcher {
         let thinking = Duration::from_secs(flow.settings.run_seconds_max);
         let blackbox = self.conductor.blackbox.clone();
         let flow = Arc::clone(flow);
+        let doomed = mind.doomed.clone();
         self.conductor.thinkers.submit(move |engine, thread| {
             let judge = |event: Event| {
+                if doomed.contains(&event.id.number) {
+                    let why = "the process died twice while this filter was thinking";
+                    return (event, Err(ScriptError::sentence(why)));
+                }
                 blackbox.enter(thread, &RunId::new(&event.id, &flow.name), 0);
                 let verdict = engine.filter(&flow.script, to_dynamic(&event.body), thinking);
                 (event, verdict)
@@ -165,7 +175,7 @@ impl Dispatcher {
     ) -> Result<(), Interrupted> {
         let number = event.id.number;
         let run = RunId::new(&event.id, &flow.name);
-        if number < mind.restart_end && self.conductor.store.run(&run)?.is_some() {
+        if number < mind.restart_end && self.has_begun(&run)? {
             lock(&self.progress).pass(number, false);
             return Ok(());
         }
@@ -207,7 +217,7 @@ impl Dispatcher {
                 .store
                 .events(&self.channel.name, next, room)?;
             if !events.is_empty() {
-                let judged = self.judge(flow, events).await?;
+                let judged = self.judge(mind, flow, events).await?;
                 self.sift(mind, flow, judged, &mut collected).await?;
                 continue;
             }
@@ -262,6 +272,12 @@ impl Dispatcher {
             .holds(&self.channel.name, &flow.name, number, size_max)
     }
 
+    /// True if the run's beginning is on disk.
+    fn has_begun(&self, run: &RunId) -> Result<bool, Interrupted> {
+        let journal = self.conductor.journal(run)?;
+        Ok(journal.is_some_and(|journal| journal.start().is_some()))
+    }
+
     fn start(&self, flow: &Flow, events: &[u64], trouble: Option<String>) -> Start {
         Start {
             at: self.conductor.clock.now(),
@@ -310,6 +326,14 @@ impl Dispatcher {
         flow: &Arc<Flow>,
         run: RunId,
     ) -> Result<(), Interrupted> {
+        let journal = self.conductor.journal(&run)?;
+        if let Some(journal) = journal.filter(|journal| journal.start().is_none()) {
+            // Struck before its beginning was on disk: the cursor has not passed its event.
+            if journal.strikes_at(0) >= STRIKES_MAX {
+                mind.doomed.insert(run.event().number);
+            }
+            return Ok(());
+        }
         let permit = mind.permit().await;
         let mut work = self
             .conductor

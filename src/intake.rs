@@ -32,11 +32,18 @@ impl Intake {
         if let Err(why) = spool::make(&folder) {
             tracing::warn!(folder = %folder.display(), "cannot make the spool: {why}");
         }
-        Intake { folder, complained: BTreeSet::new() }
+        Intake {
+            folder,
+            complained: BTreeSet::new(),
+        }
     }
 
     /// Takes in what is there and what comes, until the server stops.
-    pub async fn run(mut self, conductor: std::sync::Arc<crate::run::Conductor>, mut stop: watch::Receiver<bool>) {
+    pub async fn run(
+        mut self,
+        conductor: std::sync::Arc<crate::run::Conductor>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         loop {
             self.look(&conductor.channels).await;
             tokio::select! {

@@ -151,6 +151,11 @@ impl Journal {
         ))
     }
 
+    /// A journal of `run` without its beginning, to add something to what the store has.
+    pub(crate) fn addition_to(run: RunId) -> Journal {
+        Journal::empty(run)
+    }
+
     fn empty(run: RunId) -> Journal {
         Journal {
             run,

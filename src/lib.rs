@@ -57,10 +57,22 @@ pub mod run;
 pub mod tries;
 mod vault;
 
+// everything together
+pub mod api;
+pub mod attendance;
+pub mod connect;
+pub mod intake;
+mod operate;
+pub mod server;
+pub mod story;
+
 // sockets: one file and one line in ALL to add one
 pub mod action;
 pub mod script;
 pub mod source;
+
+// for `demo` and tests: what the doors out talk to when the real thing is not there
+pub mod standin;
 
 // the small sender, linked alone into `sendevt`
 pub mod sender;

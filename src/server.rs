@@ -13,13 +13,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::access::Access;
-use crate::action::{Services, services};
+use crate::action::Services;
 use crate::api;
 use crate::attendance::Attendance;
 use crate::blackbox::{BlackBox, Struck};
 use crate::channel::Channels;
 use crate::clock::Clock;
 use crate::config::House;
+use crate::connect::services;
 use crate::engine::Engine;
 use crate::error::{Diagnostic, Exit};
 use crate::event::RunId;
@@ -54,7 +55,19 @@ pub struct CannotStart {
 
 impl CannotStart {
     fn one(mistake: Diagnostic, exit: Exit) -> CannotStart {
-        CannotStart { mistakes: vec![mistake], exit }
+        CannotStart {
+            mistakes: vec![mistake],
+            exit,
+        }
+    }
+}
+
+impl From<Vec<Diagnostic>> for CannotStart {
+    fn from(mistakes: Vec<Diagnostic>) -> CannotStart {
+        CannotStart {
+            mistakes,
+            exit: Exit::Configuration,
+        }
     }
 }
 
@@ -109,7 +122,12 @@ impl Server {
     /// Everything that is wrong with the house; a store that cannot be had; an address that is
     /// taken. Nothing is left running then.
     pub async fn start(settings: Option<PathBuf>) -> Result<Server, CannotStart> {
-        let no_threads = |why| CannotStart::one(Diagnostic::new(format!("cannot start threads: {why}")), Exit::Bug);
+        let no_threads = |why| {
+            CannotStart::one(
+                Diagnostic::new(format!("cannot start threads: {why}")),
+                Exit::Bug,
+            )
+        };
         let thinkers = Thinkers::start(Engine::new(host::words())).map_err(no_threads)?;
         let house = load(settings.clone(), thinkers.clone()).await?;
         let services = services(&house)?;
@@ -128,7 +146,13 @@ impl Server {
         let state = Arc::new(State::new(conductor, attendance, settings, house));
         let tasks = begin_tasks(&state, listener, &stopping);
         tracing::info!(%address, "ready");
-        Ok(Server { address, state, stop, tasks, worked })
+        Ok(Server {
+            address,
+            state,
+            stop,
+            tasks,
+            worked,
+        })
     }
 
     /// What the doors and the management API share.
@@ -145,14 +169,17 @@ impl Server {
             tracing::warn!("cursors were not kept, some events will be looked at again: {why}");
         }
         self.state.attendance.release();
-        if tokio::time::timeout(DRAIN_SECONDS_MAX, self.worked.recv()).await.is_err() {
+        if tokio::time::timeout(DRAIN_SECONDS_MAX, self.worked.recv())
+            .await
+            .is_err()
+        {
             tracing::warn!("some actions did not end in time; they go on after the next start");
         }
         for task in self.tasks {
             task.abort();
             let _ = task.await;
         }
-        tracing::info!(events = conductor.store.counts().map(|counts| counts.events).unwrap_or(0), "stopped");
+        tracing::info!(events = conductor.store.counts().events, "stopped");
     }
 }
 
@@ -169,7 +196,13 @@ impl State {
             access: RwLock::new(Arc::new(Access::new(&house.settings.token))),
             body_bytes_max: house.settings.http.body_bytes_max,
         });
-        State { conductor, attendance, settings, house: RwLock::new(Arc::new(house)), door }
+        State {
+            conductor,
+            attendance,
+            settings,
+            house: RwLock::new(Arc::new(house)),
+            door,
+        }
     }
 
     /// The house as it is now.
@@ -183,14 +216,25 @@ impl State {
     /// Every mistake.
     pub async fn reload(&self) -> Result<(), Vec<Diagnostic>> {
         let thinkers = self.conductor.thinkers.clone();
-        let house = load(self.settings.clone(), thinkers).await.map_err(|cannot| cannot.mistakes)?;
-        let services = services(&house).map_err(|cannot| cannot.mistakes)?;
+        let house = load(self.settings.clone(), thinkers)
+            .await
+            .map_err(|cannot| cannot.mistakes)?;
+        let services = services(&house)?;
         let store_failed = |why: StoreError| vec![Diagnostic::new(why.to_string())];
-        self.conductor.channels.reload(&house.channels).map_err(store_failed)?;
-        self.attendance.attend(&house.flows, Vec::new()).await.map_err(store_failed)?;
+        self.conductor
+            .channels
+            .reload(&house.channels)
+            .map_err(store_failed)?;
+        self.attendance
+            .attend(&house.flows, Vec::new())
+            .await
+            .map_err(store_failed)?;
         put(&self.conductor.services, Arc::new(services));
         put(&self.conductor.secrets, Arc::new(house.secrets.clone()));
-        put(&self.door.access, Arc::new(Access::new(&house.settings.token)));
+        put(
+            &self.door.access,
+            Arc::new(Access::new(&house.settings.token)),
+        );
         put(&self.house, Arc::new(house));
         tracing::info!("took up the changed house");
         Ok(())
@@ -230,7 +274,11 @@ impl State {
         let mut removed = 0;
         for channel in self.conductor.channels.all() {
             let moment = before(channel.settings().retention.0);
-            removed += self.conductor.store.retain_events(&channel.name, moment, RETAIN_MAX).await?;
+            removed += self
+                .conductor
+                .store
+                .retain_events(&channel.name, moment, RETAIN_MAX)
+                .await?;
         }
         let moment = before(self.house().settings.run.retention.0);
         removed += self.conductor.store.retain_runs(moment, RETAIN_MAX).await?;
@@ -244,8 +292,13 @@ fn put<T>(slot: &RwLock<T>, value: T) {
 
 async fn load(settings: Option<PathBuf>, thinkers: Thinkers) -> Result<House, CannotStart> {
     let loading = tokio::task::spawn_blocking(move || House::load(settings.as_deref(), &thinkers));
-    let loaded = loading.await.map_err(|why| CannotStart::one(Diagnostic::new(why.to_string()), Exit::Bug))?;
-    loaded.map_err(|mistakes| CannotStart { mistakes, exit: Exit::Configuration })
+    let loaded = loading
+        .await
+        .map_err(|why| CannotStart::one(Diagnostic::new(why.to_string()), Exit::Bug))?;
+    loaded.map_err(|mistakes| CannotStart {
+        mistakes,
+        exit: Exit::Configuration,
+    })
 }
 
 async fn open(
@@ -255,11 +308,21 @@ async fn open(
     stop: watch::Receiver<bool>,
 ) -> Result<(Conductor, Vec<Struck>), CannotStart> {
     let folder = house.settings.data.clone();
-    let options = Options { disk_max: house.settings.store.disk_max, ..Options::default() };
+    let options = Options {
+        disk_max: house.settings.store.disk_max,
+        ..Options::default()
+    };
     let path = folder.clone();
     let opening = tokio::task::spawn_blocking(move || Store::open(&path, options));
-    let store = opening.await.map_err(|why| CannotStart::one(Diagnostic::new(why.to_string()), Exit::Bug))??;
-    let cannot = |why| CannotStart::one(Diagnostic::new(format!("cannot open the black box: {why}")), Exit::Unavailable);
+    let store = opening
+        .await
+        .map_err(|why| CannotStart::one(Diagnostic::new(why.to_string()), Exit::Bug))??;
+    let cannot = |why| {
+        CannotStart::one(
+            Diagnostic::new(format!("cannot open the black box: {why}")),
+            Exit::Unavailable,
+        )
+    };
     let (blackbox, struck) = BlackBox::open(&folder.join("blackbox")).map_err(cannot)?;
     let conductor = Conductor {
         channels: Channels::open(store.clone(), &house.channels)?,
@@ -284,7 +347,7 @@ async fn note_strikes(conductor: &Conductor, struck: Vec<Struck>) -> Result<(), 
             continue;
         }
         tracing::warn!(%run, position, "the process died while this run was thinking");
-        let mut journal = Journal::nowhere_for(run.clone());
+        let mut journal = Journal::addition_to(run.clone());
         journal.add(Entry::Strike(conductor.clock.now(), position));
         let mut batch = Batch::new();
         if let Ok(record) = journal.take_pending() {
@@ -301,7 +364,11 @@ fn is_over(conductor: &Conductor, run: &RunId) -> bool {
     ended || gone
 }
 
-fn begin_tasks(state: &Arc<State>, listener: Listener, stop: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
+fn begin_tasks(
+    state: &Arc<State>,
+    listener: Listener,
+    stop: &watch::Receiver<bool>,
+) -> Vec<JoinHandle<()>> {
     let router = api::router(Arc::clone(state));
     let intake = Intake::new(state.house().settings.spool_folder());
     vec![

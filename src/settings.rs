@@ -48,7 +48,7 @@ pub struct Settings {
     /// Names that flows use by `secret("name")`: each key ends in `_file` or `_env`.
     pub secret: BTreeMap<String, String>,
     /// A proxy for outbound HTTP; the environment's variables count otherwise.
-    pub proxy: ProxySettings,
+    pub proxy: action::http::Proxy,
     /// The folder where senders leave events while the server is away.
     pub spool: SpoolSettings,
     /// Finished runs.
@@ -73,7 +73,7 @@ impl Default for Settings {
             smtp: None,
             file: None,
             secret: BTreeMap::new(),
-            proxy: ProxySettings::default(),
+            proxy: action::http::Proxy::default(),
             spool: SpoolSettings::default(),
             run: RunSettings::default(),
             store: StoreSettings::default(),
@@ -151,16 +151,6 @@ pub struct TokenSettings {
     /// Requests per second it may make; more are answered 429. Absent means no limit.
     #[serde(default)]
     pub requests_per_second_max: Option<std::num::NonZeroU32>,
-}
-
-/// `[proxy]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ProxySettings {
-    /// Proxy for `http://` targets.
-    pub http: String,
-    /// Proxy for `https://` targets.
-    pub https: String,
 }
 
 /// `[spool]`

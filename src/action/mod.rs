@@ -4,15 +4,18 @@
 //! holds no state that matters, and never retries by itself: whether and when to try again is
 //! decided in one place, `run`.
 
+pub mod arguments;
 pub mod canopsis;
 pub mod file;
 pub mod http;
 pub mod mail;
 pub mod pagerduty;
 pub mod redmine;
+mod turns;
 
 use std::fmt;
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -148,21 +151,22 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Everything an action needs from outside: its settings and the shared connections.
+/// Everything an action needs from outside: its prepared settings and the shared connections.
+/// The default has no service and opens nothing.
 #[derive(Debug, Default)]
 pub struct Services {
     /// The one HTTP client.
     pub http: http::Client,
     /// `[redmine]`
-    pub redmine: Option<redmine::Settings>,
+    pub redmine: Option<redmine::Service>,
     /// `[pagerduty]`
-    pub pagerduty: Option<pagerduty::Settings>,
+    pub pagerduty: Option<pagerduty::Service>,
     /// `[canopsis]`
-    pub canopsis: Option<canopsis::Settings>,
+    pub canopsis: Option<canopsis::Service>,
     /// `[smtp]`
-    pub smtp: Option<mail::Settings>,
+    pub smtp: Option<mail::Service>,
     /// `[file]`
-    pub file: Option<file::Settings>,
+    pub file: Option<file::Service>,
 }
 
 /// Why an action did not succeed, and with that whether trying again makes sense.
@@ -267,4 +271,39 @@ pub fn find(name: &str) -> Option<(&'static dyn Action, &'static Verb)> {
     let action = ALL.iter().find(|action| action.name() == module)?;
     let verb = action.verbs().iter().find(|known| known.name == verb)?;
     Some((*action, verb))
+}
+
+/// `file` as settings.toml means it: counted from the settings file's `folder`.
+fn under(folder: &Path, file: &Path) -> PathBuf {
+    match file.as_os_str().is_empty() {
+        true => PathBuf::new(),
+        false => folder.join(file),
+    }
+}
+
+/// An `endpoint` of settings.toml without its last slash.
+fn endpoint(text: &str) -> Result<String, String> {
+    let good = text.starts_with("http://") || text.starts_with("https://");
+    match good && !text.contains('@') {
+        true => Ok(text.trim_end_matches('/').to_owned()),
+        false => Err(format!(
+            "`endpoint` is \"{text}\"; it begins with http:// or https:// and holds no password"
+        )),
+    }
+}
+
+/// A `timeout` of settings.toml: more than nothing and at most five minutes.
+fn timeout(text: &str) -> Result<Duration, String> {
+    let timeout = arguments::duration(text).map_err(|why| format!("`timeout`: {why}"))?;
+    match timeout.is_zero() || timeout > http::request::TIMEOUT_MAX {
+        true => Err("`timeout` must be more than 0 and at most 5m".to_owned()),
+        false => Ok(timeout),
+    }
+}
+
+/// `text` as one piece of a URL's path.
+fn path_segment(text: &str) -> String {
+    use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+    utf8_percent_encode(text, ENCODED).to_string()
 }

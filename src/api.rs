@@ -1,0 +1,359 @@
+//! The management API: what the command line and operators use. All of it under `/api/v1`, paged,
+//! JSON; every change leaves an audit line.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, Path, Query, State as Extracted};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value as Json_, json};
+
+use crate::access::Person;
+use crate::event::{EventId, RunId};
+use crate::journal::EndState;
+use crate::metrics::in_channel;
+use crate::server::State;
+use crate::settings::Right;
+use crate::source::http::{self, Refusal};
+use crate::story;
+
+/// Rows that one page has at most.
+pub const PAGE_ROWS_MAX: usize = 1_000;
+/// Rows that one page has if nothing is said.
+const PAGE_ROWS: usize = 100;
+
+type Answer = Result<Json<Json_>, Refusal>;
+type Server = Extracted<Arc<State>>;
+type Peer = ConnectInfo<SocketAddr>;
+
+/// Every route of the server: health, the doors, the management.
+pub fn router(state: Arc<State>) -> Router {
+    let doors = http::router(Arc::clone(&state.door));
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/channels", get(channels))
+        .route("/api/v1/flows", get(flows))
+        .route("/api/v1/actions", get(actions))
+        .route("/api/v1/events/{id}", get(event))
+        .route("/api/v1/runs", get(runs))
+        .route("/api/v1/runs/{id}", get(run))
+        .route("/api/v1/runs/{id}/{verb}", post(change_run))
+        .route("/api/v1/dead", get(dead))
+        .route("/api/v1/dead/{id}/retry", post(retry))
+        .route("/api/v1/{kind}/{name}/pause", post(pause))
+        .route("/api/v1/{kind}/{name}/resume", post(resume))
+        .route("/api/v1/backup", post(backup))
+        .route("/api/v1/audit", get(audit))
+        .fallback(unknown)
+        .with_state(state)
+        .merge(doors)
+}
+
+async fn unknown() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
+}
+
+/// 200 once the store, the flows and the doors are up: this answers only then.
+async fn ready() -> &'static str {
+    "ready\n"
+}
+
+async fn metrics(state: Server, peer: Peer, headers: HeaderMap) -> Result<Response, Refusal> {
+    state.admit(peer, &headers, Right::Read, None)?;
+    let metrics = &state.conductor.metrics;
+    for channel in state.conductor.channels.all() {
+        let label = in_channel(&channel.name);
+        metrics
+            .depth
+            .get_or_create(&label)
+            .set(i64::try_from(channel.depth()).unwrap_or(i64::MAX));
+        metrics
+            .dropped
+            .get_or_create(&label)
+            .set(i64::try_from(channel.dropped()).unwrap_or(i64::MAX));
+    }
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], metrics.text()).into_response())
+}
+
+async fn channels(state: Server, peer: Peer, headers: HeaderMap) -> Answer {
+    state.admit(peer, &headers, Right::Read, None)?;
+    let flows = state.attendance.lines();
+    let rows: Vec<Json_> = state
+        .conductor
+        .channels
+        .all()
+        .iter()
+        .map(|channel| {
+            let settings = channel.settings();
+            let counts = state.conductor.store.channel_counts(&channel.name);
+            let count = flows
+                .iter()
+                .filter(|line| line.flow.channel == channel.name)
+                .count();
+            json!({
+                "name": channel.name, "about": settings.about, "alias": settings.alias,
+                "waiting": channel.depth(), "kept": counts.kept, "flows": count,
+                "dropped": channel.dropped(), "paused": channel.is_paused(),
+            })
+        })
+        .collect();
+    Ok(Json(json!({ "channels": rows })))
+}
+
+async fn flows(state: Server, peer: Peer, headers: HeaderMap) -> Answer {
+    state.admit(peer, &headers, Right::Read, None)?;
+    let rows: Vec<Json_> = state
+        .attendance
+        .lines()
+        .iter()
+        .map(|line| {
+            let tail = state
+                .conductor
+                .channels
+                .get(&line.flow.channel)
+                .map_or(0, |channel| channel.tail());
+            json!({
+                "name": line.flow.path(), "version": line.flow.script.version,
+                "behind": tail.saturating_sub(line.next), "paused": line.paused,
+            })
+        })
+        .collect();
+    Ok(Json(json!({ "flows": rows })))
+}
+
+async fn actions(state: Server, peer: Peer, headers: HeaderMap) -> Answer {
+    state.admit(peer, &headers, Right::Read, None)?;
+    Ok(Json(json!({ "actions": story::actions() })))
+}
+
+async fn event(state: Server, peer: Peer, headers: HeaderMap, Path(id): Path<String>) -> Answer {
+    let id: EventId = id.parse().map_err(bad_id)?;
+    state.admit(peer, &headers, Right::Read, Some(&id.channel))?;
+    let story = story::of_event(&state, &id).map_err(|why| store_failed(&why))?;
+    story.map(Json).ok_or_else(|| gone(&id.to_string()))
+}
+
+async fn run(state: Server, peer: Peer, headers: HeaderMap, Path(id): Path<String>) -> Answer {
+    let id: RunId = id.parse().map_err(bad_id)?;
+    state.admit(peer, &headers, Right::Read, Some(&id.event().channel))?;
+    let journal = state
+        .conductor
+        .journal(&id)
+        .map_err(|why| store_failed(&why))?;
+    let journal = journal.ok_or_else(|| gone(id.as_str()))?;
+    Ok(Json(story::of_run(&state.conductor, &journal)))
+}
+
+async fn runs(
+    state: Server,
+    peer: Peer,
+    headers: HeaderMap,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Answer {
+    state.admit(peer, &headers, Right::Read, None)?;
+    let limit = page_rows(&query)?;
+    let after = query
+        .get("after")
+        .map(|id| id.parse::<RunId>())
+        .transpose()
+        .map_err(bad_id)?;
+    let wanted = query.get("state").map(String::as_str);
+    let rows = story::runs(&state.conductor.store, after.as_ref(), limit, wanted)
+        .map_err(|why| store_failed(&why))?;
+    let next = (rows.len() == limit)
+        .then(|| rows.last().map(|row| row["run"].clone()))
+        .flatten();
+    Ok(Json(json!({ "runs": rows, "next": next })))
+}
+
+async fn dead(
+    state: Server,
+    peer: Peer,
+    headers: HeaderMap,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Answer {
+    state.admit(peer, &headers, Right::Read, None)?;
+    let limit = page_rows(&query)?;
+    let after = query
+        .get("after")
+        .map(|id| id.parse::<RunId>())
+        .transpose()
+        .map_err(bad_id)?;
+    let store = &state.conductor.store;
+    let after = after
+        .map(|run| store.dead_letter_of(&run))
+        .transpose()
+        .map_err(|why| store_failed(&why))?;
+    let letters = store
+        .dead(after.flatten().as_ref(), limit)
+        .map_err(|why| store_failed(&why))?;
+    let rows: Vec<Json_> = letters
+        .iter()
+        .map(|letter| {
+            let why = String::from_utf8_lossy(&letter.record);
+            json!({ "run": letter.run.as_str(), "at": letter.at.to_string(), "why": why })
+        })
+        .collect();
+    let next = (rows.len() == limit)
+        .then(|| rows.last().map(|row| row["run"].clone()))
+        .flatten();
+    Ok(Json(json!({ "dead": rows, "next": next })))
+}
+
+async fn retry(state: Server, peer: Peer, headers: HeaderMap, Path(id): Path<String>) -> Answer {
+    let id: RunId = id.parse().map_err(bad_id)?;
+    let person = state.admit(peer, &headers, Right::Operate, Some(&id.event().channel))?;
+    state.retry(&id, &person).await?;
+    Ok(Json(json!({ "run": id.as_str() })))
+}
+
+async fn change_run(
+    state: Server,
+    peer: Peer,
+    headers: HeaderMap,
+    Path((id, verb)): Path<(String, String)>,
+) -> Answer {
+    let id: RunId = id.parse().map_err(bad_id)?;
+    state.admit(peer, &headers, Right::Operate, Some(&id.event().channel))?;
+    let message = format!("`{verb}` is nothing that can be done with a run in this version");
+    Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", message))
+}
+
+async fn pause(
+    state: Server,
+    peer: Peer,
+    headers: HeaderMap,
+    Path((kind, name)): Path<(String, String)>,
+) -> Answer {
+    set_paused(&state, peer, &headers, (&kind, &name), true).await
+}
+
+async fn resume(
+    state: Server,
+    peer: Peer,
+    headers: HeaderMap,
+    Path((kind, name)): Path<(String, String)>,
+) -> Answer {
+    set_paused(&state, peer, &headers, (&kind, &name), false).await
+}
+
+async fn set_paused(
+    state: &State,
+    peer: Peer,
+    headers: &HeaderMap,
+    (kind, name): (&str, &str),
+    paused: bool,
+) -> Answer {
+    let channel = name.split('/').next().unwrap_or(name);
+    let person = state.admit(peer, headers, Right::Operate, Some(channel))?;
+    let known = match kind {
+        "flows" => state.attendance.flow(name).is_some(),
+        "channels" => state.conductor.channels.get(name).is_some(),
+        _ => false,
+    };
+    if !known {
+        return Err(gone(name));
+    }
+    state.pause(kind, name, paused, &person).await?;
+    Ok(Json(json!({ "name": name, "paused": paused })))
+}
+
+async fn backup(state: Server, peer: Peer, headers: HeaderMap, Json(body): Json<Json_>) -> Answer {
+    let person = state.admit(peer, &headers, Right::Operate, None)?;
+    let file = body["file"].as_str().unwrap_or("");
+    let path = std::path::PathBuf::from(file);
+    if !path.is_absolute() {
+        let message = "give the `file` as an absolute path on the server's host";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_path", message));
+    }
+    state.note(&person, &format!("backup to {file}")).await?;
+    let store = state.conductor.store.clone();
+    let made = tokio::task::spawn_blocking(move || store.backup(&path)).await;
+    match made {
+        Ok(Ok(summary)) => Ok(Json(json!({
+            "file": file, "rows": summary.rows, "bodies": summary.bodies, "commit": summary.sequence,
+        }))),
+        Ok(Err(why)) => Err(store_failed(&why)),
+        Err(why) => Err(store_failed(&why)),
+    }
+}
+
+async fn audit(
+    state: Server,
+    peer: Peer,
+    headers: HeaderMap,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Answer {
+    state.admit(peer, &headers, Right::Operate, None)?;
+    let limit = page_rows(&query)?;
+    let before = query.get("before").and_then(|number| number.parse().ok());
+    let lines = state
+        .conductor
+        .store
+        .audit(before, limit)
+        .map_err(|why| store_failed(&why))?;
+    let rows: Vec<Json_> = lines
+        .iter()
+        .map(|(number, line)| json!({ "number": number, "line": String::from_utf8_lossy(line) }))
+        .collect();
+    Ok(Json(json!({ "audit": rows })))
+}
+
+impl State {
+    fn admit(
+        &self,
+        ConnectInfo(peer): Peer,
+        headers: &HeaderMap,
+        right: Right,
+        channel: Option<&str>,
+    ) -> Result<Person, Refusal> {
+        self.door.admit(peer, headers, right, channel)
+    }
+}
+
+fn page_rows(query: &BTreeMap<String, String>) -> Result<usize, Refusal> {
+    let Some(limit) = query.get("limit") else {
+        return Ok(PAGE_ROWS);
+    };
+    match limit.parse() {
+        Ok(limit) if (1..=PAGE_ROWS_MAX).contains(&limit) => Ok(limit),
+        _ => {
+            let message = format!("`limit` must be 1 to {PAGE_ROWS_MAX}");
+            Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_query", message))
+        }
+    }
+}
+
+/// The word in a query for a state: those of the store, and `live`.
+pub(crate) fn fits(end: Option<EndState>, wanted: Option<&str>) -> bool {
+    wanted.is_none_or(|wanted| end.map_or("live", EndState::word) == wanted)
+}
+
+fn bad_id(message: String) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "bad_id", message)
+}
+
+/// Nothing goes by that name.
+pub(crate) fn gone(name: &str) -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        format!("there is no `{name}`"),
+    )
+}
+
+/// The store or the engine did not do it; try again.
+pub(crate) fn store_failed(why: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "store_unavailable",
+        why.to_string(),
+    )
+}

@@ -1,0 +1,110 @@
+//! What operators do to a running server. Each leaves an audit line, on disk before the deed.
+
+use axum::http::StatusCode;
+
+use crate::access::Person;
+use crate::api::{gone, store_failed};
+use crate::event::RunId;
+use crate::journal::{EndState, Entry};
+use crate::server::State;
+use crate::source::http::Refusal;
+use crate::store::Batch;
+
+impl State {
+    /// Writes down who did what.
+    ///
+    /// # Errors
+    /// When the store does not keep it; then it is not done.
+    pub async fn note(&self, person: &Person, deed: &str) -> Result<(), Refusal> {
+        let mut batch = Batch::new();
+        batch.audit(self.audit_line(person, deed));
+        self.conductor
+            .store
+            .commit(batch)
+            .await
+            .map(drop)
+            .map_err(|why| store_failed(&why))
+    }
+
+    fn audit_line(&self, person: &Person, deed: &str) -> Vec<u8> {
+        let at = self.conductor.clock.now();
+        tracing::info!(person = %person.name, "{deed}");
+        format!("{at} {} {deed}", person.name).into_bytes()
+    }
+
+    /// Has a dead letter tried again, with the flow as it is now: what was done is not done again,
+    /// the failure that ended it is open once more.
+    ///
+    /// # Errors
+    /// There is no such dead letter; the store did not keep the wish.
+    pub async fn retry(&self, id: &RunId, person: &Person) -> Result<(), Refusal> {
+        let failed = |why: &dyn std::fmt::Display| store_failed(why);
+        let journal = self.conductor.journal(id).map_err(|why| failed(&why))?;
+        let mut journal = journal.ok_or_else(|| gone(id.as_str()))?;
+        if journal
+            .end()
+            .is_none_or(|end| end.state != EndState::Failed)
+        {
+            let message = format!("{id} is not a dead letter");
+            return Err(Refusal::new(StatusCode::CONFLICT, "not_dead", message));
+        }
+        let path = format!("{}/{}", id.event().channel, id.flow());
+        let now = self
+            .attendance
+            .flow(&path)
+            .map(|flow| flow.script.version.clone());
+        let version = now
+            .or_else(|| journal.version().map(str::to_owned))
+            .unwrap_or_default();
+        journal.add(Entry::Retried(self.conductor.clock.now(), version));
+        let record = journal.take_pending().map_err(|why| failed(&why))?;
+        let mut batch = Batch::new();
+        batch.append(id, record);
+        batch.forgive(id);
+        batch.audit(self.audit_line(person, &format!("retry {id}")));
+        self.conductor
+            .store
+            .commit(batch)
+            .await
+            .map_err(|why| failed(&why))?;
+        self.attendance
+            .take_up(id.clone())
+            .await
+            .map_err(|why| failed(&why))
+    }
+
+    /// Holds a flow or a channel, or lets it go on; survives restarts.
+    ///
+    /// # Errors
+    /// The store did not keep the wish.
+    pub async fn pause(
+        &self,
+        kind: &str,
+        name: &str,
+        paused: bool,
+        person: &Person,
+    ) -> Result<(), Refusal> {
+        let mut batch = Batch::new();
+        if paused {
+            batch.pause(name)
+        } else {
+            batch.resume(name)
+        }
+        let verb = if paused { "pause" } else { "resume" };
+        batch.audit(self.audit_line(person, &format!("{verb} {name}")));
+        self.conductor
+            .store
+            .commit(batch)
+            .await
+            .map_err(|why| store_failed(&why))?;
+        match kind {
+            "flows" => drop(self.attendance.set_paused(name, paused)),
+            _ => {
+                if let Some(channel) = self.conductor.channels.get(name) {
+                    channel.set_paused(paused);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! The story of an event and of a run, as an operator reads it: which flows looked, what they
+//! decided, what was asked for and what came of it.
+
+use serde_json::{Value as Json, json};
+
+use crate::api;
+use crate::event::{Event, EventId, RunId, Value};
+use crate::host;
+use crate::journal::{COMMANDS_WARN, Entry, Journal};
+use crate::replay::show;
+use crate::run::{Conductor, Interrupted};
+use crate::script::convert::to_dynamic;
+use crate::server::State;
+use crate::store::{RunInfo, Store, StoreError};
+use crate::tries::TriesRecord;
+
+/// Every host word, for listings.
+pub fn actions() -> Vec<Json> {
+    let row = |word: &crate::gate::HostWord| {
+        json!({
+            "word": word.full_name(), "call": word.signature(),
+            "about": word.about, "example": word.example,
+        })
+    };
+    host::words().iter().map(row).collect()
+}
+
+/// An event with everything that happened because of it; `None` if it is not kept.
+///
+/// # Errors
+/// What the store cannot read.
+pub fn of_event(state: &State, id: &EventId) -> Result<Option<Json>, Interrupted> {
+    let store = &state.conductor.store;
+    let Some(event) = store.event(id)? else {
+        return Ok(None);
+    };
+    let mut flows = Vec::new();
+    let mut seen = Vec::new();
+    for info in store.runs_of(id)? {
+        if let Some(journal) = state.conductor.journal(&info.run)? {
+            seen.push(info.run.flow().to_owned());
+            flows.push(json!({ "flow": info.run.flow(), "verdict": "matched", "run": of_run(&state.conductor, &journal) }));
+        }
+    }
+    for line in state.attendance.lines() {
+        if line.flow.channel == id.channel && !seen.contains(&line.flow.name) {
+            let waits = line.next <= id.number;
+            let verdict = if waits {
+                "waits"
+            } else {
+                verdict(state, &line.flow, &event)
+            };
+            flows.push(json!({ "flow": line.flow.name, "verdict": verdict }));
+        }
+    }
+    Ok(Some(json!({
+        "id": id.to_string(), "body": event.body.to_json(),
+        "meta": event.meta_value().to_json(), "flows": flows,
+    })))
+}
+
+/// What the filter says about an event for which there is no run.
+fn verdict(state: &State, flow: &crate::flow::Flow, event: &Event) -> &'static str {
+    let thinking = std::time::Duration::from_secs(flow.settings.run_seconds_max);
+    let script = std::sync::Arc::clone(&flow.script);
+    let body = to_dynamic(&event.body);
+    let judged = state
+        .conductor
+        .thinkers
+        .call(move |engine| engine.filter(&script, body, thinking));
+    match judged {
+        Some(Ok(true)) => "matched in a batch or before this flow began",
+        Some(Ok(false)) => "did not match",
+        Some(Err(_)) | None => "the filter raised",
+    }
+}
+
+/// A run with its journal in order.
+pub fn of_run(conductor: &Conductor, journal: &Journal) -> Json {
+    let mut steps = Vec::new();
+    let mut command = 0;
+    for entry in journal.entries() {
+        if let Entry::Command(_) = entry {
+            command += 1;
+        }
+        steps.push(line(entry, command));
+    }
+    let end = journal.end();
+    let tries = tries(conductor, journal);
+    json!({
+        "run": journal.run.as_str(),
+        "state": end.map_or("live", |end| end.state.word()),
+        "message": end.map_or("", |end| end.message.as_str()),
+        "version": journal.version(),
+        "long": journal.command_count() >= COMMANDS_WARN,
+        "tries": tries,
+        "journal": steps,
+        "console": journal.console(),
+    })
+}
+
+/// What is known about the command that is being tried.
+fn tries(conductor: &Conductor, journal: &Journal) -> Option<Json> {
+    let bytes = conductor.store.attempts(&journal.run).ok().flatten()?;
+    let tries = TriesRecord::decode(&bytes).ok()?;
+    Some(json!({
+        "command": tries.command, "count": tries.count,
+        "next_at": tries.next_at.to_string(), "error": tries.error,
+    }))
+}
+
+fn line(entry: &Entry, command: usize) -> Json {
+    match entry {
+        Entry::Start(start) => json!({
+            "what": "start", "at": start.at.to_string(), "flow": start.flow, "events": start.events,
+        }),
+        Entry::Command(asked) => json!({
+            "what": "command", "number": command - 1, "at": asked.at.to_string(),
+            "asked": show(&asked.question), "answer": asked.answer.as_ref().map(Value::to_json),
+        }),
+        Entry::Outcome(outcome) => {
+            let (good, value) = match &outcome.result {
+                Ok(value) => (true, value),
+                Err(value) => (false, value),
+            };
+            json!({
+                "what": "outcome", "of": outcome.of, "at": outcome.at.to_string(),
+                "attempts": outcome.attempts, "good": good, "value": value.to_json(),
+            })
+        }
+        Entry::Console(text) => json!({ "what": "console", "text": text }),
+        Entry::Note(at, text) => json!({ "what": "note", "at": at.to_string(), "text": text }),
+        Entry::Strike(at, _) => json!({
+            "what": "note", "at": at.to_string(), "text": "the process died while the script was thinking",
+        }),
+        Entry::Retried(at, version) => {
+            json!({ "what": "retried", "at": at.to_string(), "version": version })
+        }
+        Entry::End(end) => json!({
+            "what": "end", "at": end.at.to_string(), "state": end.state.word(),
+            "message": end.message, "value": end.value.to_json(),
+        }),
+    }
+}
+
+/// Runs, newest first, in the wanted state (`live`, `done`, `failed`, `blocked`, `cancelled`).
+///
+/// # Errors
+/// What the store cannot read.
+pub fn runs(
+    store: &Store,
+    after: Option<&RunId>,
+    limit: usize,
+    wanted: Option<&str>,
+) -> Result<Vec<Json>, StoreError> {
+    let mut rows = Vec::new();
+    let mut after = after.cloned();
+    while rows.len() < limit {
+        let page = store.runs(after.as_ref(), limit)?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.run.clone());
+        let fitting = page
+            .iter()
+            .filter(|info| api::fits(info.end.map(|(end, _)| end), wanted));
+        rows.extend(fitting.map(row));
+    }
+    rows.truncate(limit);
+    Ok(rows)
+}
+
+fn row(info: &RunInfo) -> Json {
+    json!({
+        "run": info.run.as_str(),
+        "began_at": info.began_at.to_string(),
+        "state": info.end.map_or("live", |(end, _)| end.word()),
+        "ended_at": info.end.map(|(_, at)| at.to_string()),
+    })
+}
