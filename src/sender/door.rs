@@ -75,23 +75,10 @@ impl Door {
         token: Option<Secret>,
         patience: &Patience,
     ) -> Result<Door, String> {
-        let mut config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(concat!("vigie-sender/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(patience.connect))
-            .timeout_recv_response(Some(patience.answer))
-            .timeout_global(Some(patience.connect + patience.answer));
-        if server.is_own_host() {
-            config = config.proxy(None);
-        }
-        if server.base().starts_with("https:") {
-            config = config.tls_config(tls(security)?);
-        }
+        let agent = agent(&server, security, patience)?;
         let authorization = token.map(|token| Secret::new(format!("Bearer {}", token.expose())));
         Ok(Door {
-            agent: config.build().new_agent(),
+            agent,
             server,
             authorization,
         })
@@ -146,6 +133,28 @@ impl Door {
             _ => Err(format!("status {status}: {}", reason(response))),
         }
     }
+}
+
+/// A client for `server`; nothing is sent yet.
+///
+/// # Errors
+/// A sentence that names the PEM file that cannot be used.
+pub fn agent(server: &Server, security: &Security, patience: &Patience) -> Result<Agent, String> {
+    let mut config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(concat!("vigie-sender/", env!("CARGO_PKG_VERSION")))
+        .timeout_connect(Some(patience.connect))
+        .timeout_recv_response(Some(patience.answer))
+        .timeout_global(Some(patience.connect + patience.answer));
+    if server.is_own_host() {
+        config = config.proxy(None);
+    }
+    if server.base().starts_with("https:") {
+        config = config.tls_config(tls(security)?);
+    }
+    Ok(config.build().new_agent())
 }
 
 fn answer(response: ureq::http::Response<ureq::Body>) -> Answer {

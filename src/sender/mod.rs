@@ -29,11 +29,13 @@ pub use arguments::command as sendevt_command;
 pub use caller::{Caller, StandardInput};
 pub use conf::Conf;
 pub use delivery::{Delivered, Patience, Plan, deliver};
-pub use door::{Answer, Door, Security};
+pub use door::{Answer, Door, Security, agent};
 pub use forward::{Forwarded, forward};
+pub use mail::command as mail_command;
 pub use post::Post;
 pub use server::{SERVER_DEFAULT, Server};
 pub use settings::Settings;
+pub use trap::command as trap_command;
 
 /// Who sent it: `sendevt`, `mail`, `snmp`; becomes the event's source.
 pub const SOURCE_HEADER: &str = "x-vigie-source";

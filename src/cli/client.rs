@@ -1,0 +1,141 @@
+//! Talks to the running server's management API.
+
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use ureq::Agent;
+
+use super::{Common, report};
+use crate::config::House;
+use crate::error::Exit;
+use crate::secret::Secret;
+use crate::sender::{Patience, Security, Server, agent};
+
+/// How long a listing may take; a backup of a large store takes long.
+const ANSWER_SECONDS_MAX: Duration = Duration::from_secs(600);
+
+/// A server to ask.
+pub(super) struct Client {
+    agent: Agent,
+    base: String,
+    authorization: Option<Secret>,
+}
+
+impl Client {
+    /// The server that options, environment and settings name.
+    ///
+    /// # Errors
+    /// The exit to end with; the sentence has been printed.
+    pub(super) fn find(common: &Common) -> Result<Client, Exit> {
+        Client::look(common).map_err(|why| {
+            report::sentence(&why);
+            Exit::Configuration
+        })
+    }
+
+    fn look(common: &Common) -> Result<Client, String> {
+        let named = common
+            .server
+            .clone()
+            .or_else(|| std::env::var("VIGIE_SERVER").ok());
+        let url = match named.filter(|url| !url.is_empty()) {
+            Some(url) => url,
+            None => own_url(common)?,
+        };
+        let server = Server::parse(&url, None)?;
+        let file = common
+            .token_file
+            .clone()
+            .or_else(|| std::env::var_os("VIGIE_TOKEN_FILE").map(Into::into));
+        let token = file.map(|file| Secret::read(&file)).transpose()?;
+        let patience = Patience {
+            answer: ANSWER_SECONDS_MAX,
+            ..Patience::once()
+        };
+        Ok(Client {
+            agent: agent(&server, &Security::default(), &patience)?,
+            base: server.base().to_owned(),
+            authorization: token.map(|token| Secret::new(format!("Bearer {}", token.expose()))),
+        })
+    }
+
+    /// GET `path` under `/api/v1`.
+    ///
+    /// # Errors
+    /// The exit to end with; the sentence has been printed.
+    pub(super) fn get(&self, path: &str) -> Result<Json, Exit> {
+        let mut request = self.agent.get(format!("{}/api/v1/{path}", self.base));
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization.expose());
+        }
+        self.answer(request.call())
+    }
+
+    /// POST `body` to `path` under `/api/v1`.
+    ///
+    /// # Errors
+    /// The exit to end with; the sentence has been printed.
+    pub(super) fn post(&self, path: &str, body: &Json) -> Result<Json, Exit> {
+        let url = format!("{}/api/v1/{path}", self.base);
+        let mut request = self
+            .agent
+            .post(url)
+            .header("content-type", "application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization.expose());
+        }
+        self.answer(request.send(body.to_string().as_bytes()))
+    }
+
+    fn answer(
+        &self,
+        answered: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Json, Exit> {
+        let mut response = answered.map_err(|why| {
+            report::sentence(&format!("no server at {}: {why}", self.base));
+            Exit::Unavailable
+        })?;
+        let status = response.status().as_u16();
+        let text = response.body_mut().read_to_string().unwrap_or_default();
+        let json: Json = serde_json::from_str(&text).unwrap_or(Json::Null);
+        if (200..300).contains(&status) {
+            return Ok(json);
+        }
+        let message = json["error"]["message"]
+            .as_str()
+            .map_or_else(|| format!("status {status}"), str::to_owned);
+        report::sentence(&message);
+        Err(match status {
+            400 | 404 | 409 => Exit::Failed,
+            401 | 403 => Exit::Configuration,
+            _ => Exit::TryAgain,
+        })
+    }
+}
+
+/// One path segment, with everything that is not plain percent-encoded.
+pub(super) fn segment(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+fn own_url(common: &Common) -> Result<String, String> {
+    let (settings, _) = House::settings(common.settings.as_deref()).map_err(|mistakes| {
+        mistakes
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    })?;
+    let scheme = if settings.http.has_tls() {
+        "https"
+    } else {
+        "http"
+    };
+    let mut listen = settings.http.listen;
+    if listen.ip().is_unspecified() {
+        listen.set_ip(match listen.is_ipv4() {
+            true => std::net::Ipv4Addr::LOCALHOST.into(),
+            false => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    Ok(format!("{scheme}://{listen}"))
+}

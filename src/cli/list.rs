@@ -1,0 +1,128 @@
+//! `vigie list`
+
+use clap::{Args, ValueEnum};
+use serde_json::Value as Json;
+
+use super::client::Client;
+use super::{Common, report};
+use crate::error::Exit;
+use crate::story;
+
+/// List channels, flows, actions, runs or dead letters.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  vigie list channels\n  vigie list runs --state live\n  \
+    vigie list dead --json | jq ."
+)]
+pub(super) struct List {
+    /// What to list
+    what: What,
+    /// For runs: live, done, failed, blocked or cancelled
+    #[arg(long, value_parser = ["live", "done", "failed", "blocked", "cancelled"])]
+    state: Option<String>,
+    /// At most this many rows
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    /// Go on after this run, as the last listing ended
+    #[arg(long, value_name = "RUN")]
+    after: Option<String>,
+    /// As JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum What {
+    Channels,
+    Flows,
+    Actions,
+    Runs,
+    Dead,
+}
+
+impl List {
+    pub(super) fn run(self, common: &Common) -> Exit {
+        match self.fetch(common) {
+            Ok(answer) if self.json => {
+                report::line(&format!("{answer:#}"));
+                Exit::Ok
+            }
+            Ok(answer) => {
+                self.print(&answer);
+                Exit::Ok
+            }
+            Err(exit) => exit,
+        }
+    }
+
+    fn fetch(&self, common: &Common) -> Result<Json, Exit> {
+        let mut page = format!("limit={}", self.limit);
+        if let Some(after) = &self.after {
+            page.push_str(&format!("&after={}", super::client::segment(after)));
+        }
+        if let Some(state) = &self.state {
+            page.push_str(&format!("&state={state}"));
+        }
+        match self.what {
+            // The words of this program, with or without a server.
+            What::Actions => Ok(serde_json::json!({ "actions": story::actions() })),
+            What::Channels => Client::find(common)?.get("channels"),
+            What::Flows => Client::find(common)?.get("flows"),
+            What::Runs => Client::find(common)?.get(&format!("runs?{page}")),
+            What::Dead => Client::find(common)?.get(&format!("dead?{page}")),
+        }
+    }
+
+    fn print(&self, answer: &Json) {
+        let (key, columns): (&str, &[&str]) = match self.what {
+            What::Channels => (
+                "channels",
+                &["name", "waiting", "kept", "flows", "paused", "about"],
+            ),
+            What::Flows => ("flows", &["name", "behind", "paused", "version"]),
+            What::Actions => ("actions", &["call", "about"]),
+            What::Runs => ("runs", &["run", "state", "began_at", "ended_at"]),
+            What::Dead => ("dead", &["run", "at", "why"]),
+        };
+        let rows: Vec<Vec<String>> = answer[key]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|row| {
+                columns
+                    .iter()
+                    .map(|column| cell(column, &row[*column]))
+                    .collect()
+            })
+            .collect();
+        report::table(columns, &rows);
+        if let Some(next) = answer["next"].as_str() {
+            report::sentence(&format!("there are more: --after {next}"));
+        }
+    }
+}
+
+fn cell(column: &str, value: &Json) -> String {
+    let text = match value {
+        Json::String(text) => text.lines().next().unwrap_or("").to_owned(),
+        Json::Null => "–".to_owned(),
+        Json::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
+        other => other.to_string(),
+    };
+    match column {
+        "version" => text.chars().take(12).collect(),
+        column if column.ends_with("at") => local(&text),
+        _ => text,
+    }
+}
+
+/// A moment in the terminal's time zone, to the second.
+pub(super) fn local(text: &str) -> String {
+    match text.parse::<jiff::Timestamp>() {
+        Ok(moment) => moment
+            .to_zoned(jiff::tz::TimeZone::system())
+            .strftime("%Y-%m-%d %H:%M:%S")
+            .to_string(),
+        Err(_) => text.to_owned(),
+    }
+}
