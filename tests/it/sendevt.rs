@@ -293,9 +293,18 @@ fn standard_input_is_sent_byte_for_byte() {
     }
 }
 
+/// Options, LANG, standard input, exit code, and the text sent or said.
+type Decoding = (
+    &'static [&'static str],
+    &'static str,
+    &'static [u8],
+    i32,
+    &'static str,
+);
+
 #[test]
 fn decode_stdin_sends_text_and_refuses_what_is_none() {
-    let rows: &[(&[&str], &str, &[u8], i32, &str)] = &[
+    let rows: &[Decoding] = &[
         (&[], "", "h\u{e9}\n".as_bytes(), 0, "h\u{e9}\n"),
         (&[], "C", "h\u{e9}\n".as_bytes(), 0, "h\u{e9}\n"),
         (&[], "ja_JP.eucJP", b"\xc6\xfc\xcb\xdc", 0, "日本"),

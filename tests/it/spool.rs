@@ -37,7 +37,10 @@ fn a_kept_event_comes_back_whole() {
     assert_eq!(spooled.post, first);
     let age = jiff::Timestamp::now().duration_since(spooled.received_at());
     assert!(age.abs() < jiff::SignedDuration::from_mins(1));
-    assert_eq!(spool::list(&spool).unwrap().events, [path.clone()]);
+    assert_eq!(
+        spool::list(&spool).unwrap().events,
+        std::slice::from_ref(&path)
+    );
     spool::remove(&path).unwrap();
     spool::remove(&path).unwrap();
     assert!(spool::list(&spool).unwrap().events.is_empty());
