@@ -154,6 +154,11 @@ fn the_id_is_message_id_and_recipient() {
             "<1@x> a@b",
         ),
         (BOTH, b"Message-ID: <1@x>", "<1@x> a@b"),
+        (
+            BOTH,
+            b"Message-ID: <1@x>\nTo: y,\n z\nX: <2@x>\n 3\n\n",
+            "<1@x> a@b",
+        ),
     ];
     for (env, mail, expected) in rows {
         let shown = String::from_utf8_lossy(mail);
