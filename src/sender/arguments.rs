@@ -28,6 +28,15 @@ Examples:
 
 Exit status: 0 accepted or kept in the spool, 1 failed, 2 wrong arguments, 75 nothing was kept.";
 
+const SERVER_HELP: &str = "http(s) URL of the server [default: $VIGIE_SERVER, else this host]; \
+    another value means AMQP";
+const TIMEOUT_HELP: &str = "Longest time for one try [default: 30; 3 on the server's own host]";
+const MAX_RETRY_HELP: &str = "Further tries towards another host; negative: for ever [default: 3]";
+const SPOOL_HELP: &str = "Where events are kept while the server is away [default: as the \
+    server's settings say]";
+const SSL_VERIFY_HELP: &str =
+    "Verify the server's certificate (https: always, unless --no-ssl-verify)";
+
 /// What was asked for on the command line; `None` where nothing was.
 #[derive(Debug, Default)]
 pub struct Arguments {
@@ -234,16 +243,42 @@ fn path() -> ValueParser {
 
 fn server_options() -> Vec<Arg> {
     vec![
-        option("server", "SERVER", "http(s) URL of the server [default: $VIGIE_SERVER, else this host]; another value means AMQP").short('s'),
-        option("port", "PORT", "Port, if the URL has none").short('p').value_parser(int()),
-        option("token-file", "FILE", "File with the token [default: $VIGIE_TOKEN_FILE]").value_parser(path()),
-        option("timeout", "SECONDS", "Longest time for one try [default: 30; 3 on the server's own host]").value_parser(seconds),
-        option("max-retry", "N", "Further tries towards another host; negative: for ever [default: 3]").value_parser(int()),
-        option("retry-interval", "SECONDS", "Time between tries; 0: no further tries [default: 30]").value_parser(int()),
-        option("spool", "FOLDER", "Where events are kept while the server is away [default: as the server's settings say]").value_parser(path()),
-        option("user", "USER", "AMQP user [default: guest on localhost, else kompira]"),
-        option("password", "PASSWORD", "AMQP password [default: as the user]"),
-        option("config", "CONF", "Read this kompira.conf instead of searching for one").short('c').value_parser(path()),
+        option("server", "SERVER", SERVER_HELP).short('s'),
+        option("port", "PORT", "Port, if the URL has none")
+            .short('p')
+            .value_parser(int()),
+        option(
+            "token-file",
+            "FILE",
+            "File with the token [default: $VIGIE_TOKEN_FILE]",
+        )
+        .value_parser(path()),
+        option("timeout", "SECONDS", TIMEOUT_HELP).value_parser(seconds),
+        option("max-retry", "N", MAX_RETRY_HELP).value_parser(int()),
+        option(
+            "retry-interval",
+            "SECONDS",
+            "Time between tries; 0: no further tries [default: 30]",
+        )
+        .value_parser(int()),
+        option("spool", "FOLDER", SPOOL_HELP).value_parser(path()),
+        option(
+            "user",
+            "USER",
+            "AMQP user [default: guest on localhost, else kompira]",
+        ),
+        option(
+            "password",
+            "PASSWORD",
+            "AMQP password [default: as the user]",
+        ),
+        option(
+            "config",
+            "CONF",
+            "Read this kompira.conf instead of searching for one",
+        )
+        .short('c')
+        .value_parser(path()),
     ]
 }
 
@@ -268,11 +303,7 @@ fn security_options() -> Vec<Arg> {
     vec![
         flag("ssl", "AMQP over TLS").overrides_with("no-ssl"),
         flag("no-ssl", "AMQP without TLS").overrides_with("ssl"),
-        flag(
-            "ssl-verify",
-            "Verify the server's certificate (https: always, unless --no-ssl-verify)",
-        )
-        .overrides_with("no-ssl-verify"),
+        flag("ssl-verify", SSL_VERIFY_HELP).overrides_with("no-ssl-verify"),
         flag("no-ssl-verify", "Accept any certificate").overrides_with("ssl-verify"),
         option(
             "ssl-cacertfile",

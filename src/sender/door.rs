@@ -211,15 +211,13 @@ fn away(error: &ureq::Error) -> Answer {
         Error::Io(why) => why.kind() == std::io::ErrorKind::ConnectionRefused,
         _ => false,
     };
-    let is_passing = matches!(
-        error,
-        Error::Io(_)
-            | Error::Timeout(_)
-            | Error::HostNotFound
-            | Error::ConnectionFailed
-            | Error::Protocol(_)
-            | Error::ConnectProxyFailed(_)
-    );
+    let is_passing = match error {
+        // A handshake that fails for a certificate comes as this kind of i/o error.
+        Error::Io(why) => why.kind() != std::io::ErrorKind::InvalidData,
+        Error::Timeout(_) | Error::HostNotFound | Error::ConnectionFailed => true,
+        Error::Protocol(_) | Error::ConnectProxyFailed(_) => true,
+        _ => false,
+    };
     Answer::Away {
         reason: error.to_string(),
         is_connect,

@@ -37,7 +37,8 @@ pub fn dry_run(effective: &Effective, server: &str, body: &Body) -> String {
         Body::Text(decoded) => ("message_body", text(&shown_text(decoded))),
     };
     format!(
-        "{{\n  \"amqp_opts\": {options},\n  \"application header\": {header},\n  \"{name}\": {shown}\n}}\n"
+        "{{\n  \"amqp_opts\": {options},\n  \"application header\": {header},\n  \
+         \"{name}\": {shown}\n}}\n"
     )
 }
 

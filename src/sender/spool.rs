@@ -20,8 +20,8 @@ pub const SPOOL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 pub const SPOOL_FILES_MAX: usize = 100_000;
 /// Longest header line of a spooled event, in bytes.
 pub const HEADER_BYTES_MAX: usize = 64 * 1024;
-/// Longest id of an event, in bytes.
-const ID_BYTES_MAX: usize = 1024;
+/// Longest channel, id, source or media type of an event, in bytes.
+const WORD_BYTES_MAX: usize = 1024;
 /// Everyone may add, nobody may remove another's file, new files get the folder's group.
 #[cfg(unix)]
 const FOLDER_MODE: u32 = 0o3733;
@@ -97,6 +97,7 @@ pub fn write(folder: &Path, post: &Post) -> Result<PathBuf, SpoolError> {
         folder: folder.to_owned(),
         why,
     };
+    check(post).map_err(|why| failed(io::Error::other(why)))?;
     make(folder).map_err(failed)?;
     check_room(folder, post.body.len() as u64)?;
     let id = uuid::Uuid::new_v4();
@@ -341,14 +342,7 @@ fn parse(bytes: &[u8]) -> Result<Post, String> {
     let (head, body) = bytes.split_at(end.ok_or("it has no header line")?);
     let header: Header =
         serde_json::from_slice(head).map_err(|why| format!("its header is wrong: {why}"))?;
-    let id = header.correlation_id.as_bytes();
-    if id.is_empty() || id.len() > ID_BYTES_MAX || !is_header_text(&header.correlation_id) {
-        return Err("its correlation id is wrong".to_owned());
-    }
-    if header.received_at.parse::<Timestamp>().is_err() {
-        return Err("its time is wrong".to_owned());
-    }
-    Ok(Post {
+    let post = Post {
         channel: header.channel,
         source: header.source,
         content_type: header.content_type,
@@ -356,11 +350,31 @@ fn parse(bytes: &[u8]) -> Result<Post, String> {
         received_at: header.received_at,
         meta: header.meta,
         body: body[1..].to_vec(),
-    })
+    };
+    check(&post)?;
+    Ok(post)
 }
 
-fn is_header_text(text: &str) -> bool {
-    text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+/// What cannot stand in a request would block forwarding for ever, so it is never kept.
+fn check(post: &Post) -> Result<(), &'static str> {
+    let fits = |text: &str| (1..=WORD_BYTES_MAX).contains(&text.len());
+    let is_word = |text: &str| fits(text) && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if !fits(&post.channel) {
+        return Err("its channel is empty or too long");
+    }
+    if !is_word(&post.correlation_id) {
+        return Err("its correlation id is wrong");
+    }
+    if !is_word(&post.source) || !is_word(&post.content_type) {
+        return Err("its source or media type is wrong");
+    }
+    if post.site_id().is_some_and(|site| !is_word(site)) {
+        return Err("its site id is wrong");
+    }
+    if !is_word(&post.received_at) || post.received_at.parse::<Timestamp>().is_err() {
+        return Err("its time is wrong");
+    }
+    Ok(())
 }
 
 /// Removes an event that was taken in; one that is gone already is no error.

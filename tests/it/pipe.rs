@@ -112,83 +112,88 @@ fn a_mail_travels_byte_for_byte_with_its_envelope() {
     assert_eq!(meta.len(), 8);
 }
 
+type Envelope = &'static [(&'static str, &'static str)];
+
+const BOTH: Envelope = &[("RECIPIENT", "a@b"), ("ORIGINAL_RECIPIENT", "o@b")];
+const ORIGINAL: Envelope = &[("RECIPIENT", ""), ("ORIGINAL_RECIPIENT", "o@b")];
+const EXIM: Envelope = &[("LOCAL_PART", "l"), ("DOMAIN", "d")];
+
+/// The ids of the same mail delivered twice.
+fn ids_of(env: &[(&str, &str)], mail: &[u8]) -> [String; 2] {
+    let (host, server) = (Host::new(env), StandIn::start(&[]));
+    let url = server.url();
+    for _ in 0..2 {
+        let (exit, err) = host.run(mail::run, &["--server", &url], &mut { mail });
+        assert_eq!(exit, Exit::Ok, "{err}");
+    }
+    let id = |place: usize| {
+        server.requests()[place]
+            .header("idempotency-key")
+            .to_owned()
+    };
+    [id(0), id(1)]
+}
+
 #[test]
 fn the_id_is_message_id_and_recipient() {
-    let both = [("RECIPIENT", "a@b"), ("ORIGINAL_RECIPIENT", "o@b")];
-    let original = [("RECIPIENT", ""), ("ORIGINAL_RECIPIENT", "o@b")];
-    let exim = [("LOCAL_PART", "l"), ("DOMAIN", "d")];
-    let long = format!("Message-ID: <{}@x>\n\n", "i".repeat(600));
-    let rows: Vec<(&[(&str, &str)], Vec<u8>, Option<&str>)> = vec![
+    let rows: &[(Envelope, &[u8], &str)] = &[
+        (BOTH, b"Message-ID: <1@x>\n\nbody", "<1@x> a@b"),
+        (ORIGINAL, b"Message-ID: <1@x>\n\n", "<1@x> o@b"),
+        (EXIM, b"Message-ID: <1@x>\n\n", "<1@x> l@d"),
+        (&[], b"Message-ID: <1@x>\n\n", "<1@x>"),
         (
-            &both,
-            b"Message-ID: <1@x>\n\nbody".into(),
-            Some("<1@x> a@b"),
+            BOTH,
+            b"From a@b Fri\r\nTo: x\r\nMESSAGE-id:<1@x>\r\n\r\n",
+            "<1@x> a@b",
         ),
+        (BOTH, b"Message-ID:\n <1@x>\nTo: y\n\n", "<1@x> a@b"),
+        (BOTH, b"Message-ID: <1\n @x>  \nTo: y\n\n", "<1 @x> a@b"),
         (
-            &original,
-            b"Message-ID: <1@x>\n\n".into(),
-            Some("<1@x> o@b"),
+            BOTH,
+            b"Message-ID: <1@x>\nMessage-ID: <2@x>\n\n",
+            "<1@x> a@b",
         ),
-        (&exim, b"Message-ID: <1@x>\n\n".into(), Some("<1@x> l@d")),
-        (&[], b"Message-ID: <1@x>\n\n".into(), Some("<1@x>")),
+        (BOTH, b"Message-ID: <1@x>", "<1@x> a@b"),
         (
-            &both,
-            b"From a@b Fri Nov 20\r\nTo: x\r\nMESSAGE-id:<1@x>\r\n\r\n".into(),
-            Some("<1@x> a@b"),
+            BOTH,
+            b"Message-ID: <1@x>\nTo: y,\n z\nX: <2@x>\n 3\n\n",
+            "<1@x> a@b",
         ),
-        (
-            &both,
-            b"Message-ID:\n <1@x>\nTo: y\n\n".into(),
-            Some("<1@x> a@b"),
-        ),
-        (
-            &both,
-            b"Message-ID: <1\n\t@x>  \nTo: y\n\n".into(),
-            Some("<1\t@x> a@b"),
-        ),
-        (
-            &both,
-            b"Message-ID: <1@x>\nMessage-ID: <2@x>\n\n".into(),
-            Some("<1@x> a@b"),
-        ),
-        (&both, b"Message-ID: <1@x>".into(), Some("<1@x> a@b")),
-        (&both, b"X: y\n\nMessage-ID: <in.the.body@x>\n".into(), None),
-        (&both, b"X-Message-ID: <1@x>\n\n".into(), None),
-        (&both, b"Message-ID:   \n\n".into(), None),
-        (&both, b"".into(), None),
-        (
-            &both,
-            b"Subject: =?x?=\n Message-ID: <folded@x>\n\n".into(),
-            None,
-        ),
-        (&both, long.clone().into_bytes(), Some("sha256:")),
-        (&both, "Message-ID: <\u{e9}@x>\n\n".into(), Some("sha256:")),
     ];
     for (env, mail, expected) in rows {
-        let (host, server) = (Host::new(env), StandIn::start(&[]));
-        let url = server.url();
-        for _ in 0..2 {
-            let (exit, err) = host.run(mail::run, &["--server", &url], &mut mail.as_slice());
-            assert_eq!(exit, Exit::Ok, "{err}");
-        }
-        let ids: Vec<String> = server
-            .requests()
-            .iter()
-            .map(|request| request.header("idempotency-key").to_owned())
-            .collect();
-        let shown = String::from_utf8_lossy(&mail);
-        match expected {
-            Some("sha256:") => assert!(ids[0] == ids[1] && ids[0].len() == 71, "{ids:?}"),
-            // A tab cannot stand in our id: it is hashed too.
-            Some(id) if id.contains('\t') => {
-                assert!(ids[0] == ids[1] && ids[0].starts_with("sha256:"))
-            }
-            Some(id) => assert_eq!(ids, [id, id], "{shown}"),
-            None => {
-                assert_ne!(ids[0], ids[1], "{shown}");
-                assert!(uuid::Uuid::try_parse(&ids[0]).is_ok());
-            }
-        }
+        let shown = String::from_utf8_lossy(mail);
+        assert_eq!(ids_of(env, mail), [*expected, *expected], "{shown}");
+    }
+}
+
+#[test]
+fn a_message_id_that_cannot_be_a_header_is_hashed() {
+    let long = format!("Message-ID: <{}@x>\n\n", "i".repeat(600));
+    let mails = [
+        long.as_str(),
+        "Message-ID: <\u{e9}@x>\n\n",
+        "Message-ID: <1\n\t@x>\n\n",
+    ];
+    for mail in mails {
+        let [first, second] = ids_of(BOTH, mail.as_bytes());
+        assert_eq!(first, second);
+        assert!(first.starts_with("sha256:") && first.len() == 71, "{first}");
+    }
+}
+
+#[test]
+fn a_mail_without_message_id_gets_an_id_of_its_own() {
+    let mails: [&[u8]; 5] = [
+        b"X: y\n\nMessage-ID: <in.the.body@x>\n",
+        b"X-Message-ID: <1@x>\n\n",
+        b"Message-ID:   \n\n",
+        b"",
+        b"Subject: =?x?=\n Message-ID: <folded@x>\n\n",
+    ];
+    for mail in mails {
+        let [first, second] = ids_of(BOTH, mail);
+        assert_ne!(first, second);
+        assert!(uuid::Uuid::try_parse(&first).is_ok(), "{first}");
     }
 }
 

@@ -6,6 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+const ACCEPTED: &str = "HTTP/1.1 202 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
 /// What the stand-in does with a request.
 #[derive(Clone)]
 pub enum Reply {
@@ -77,6 +79,46 @@ impl StandIn {
         })
     }
 
+    /// Over TLS, with the certificate and key in these PEM files.
+    pub fn tls(certificate: &str, key: &str) -> StandIn {
+        use rustls::pki_types::pem::PemObject;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![CertificateDer::from_pem_file(certificate).unwrap()],
+                PrivateKeyDer::from_pem_file(key).unwrap(),
+            )
+            .unwrap();
+        let shared = Arc::new(Shared::default());
+        let front = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = front.local_addr().unwrap().port();
+        let (config, seen) = (Arc::new(config), shared.clone());
+        std::thread::spawn(move || {
+            for stream in front.incoming().flatten() {
+                if seen.stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                let connection = rustls::ServerConnection::new(config.clone()).unwrap();
+                let mut stream = BufReader::new(rustls::StreamOwned::new(connection, stream));
+                let Some(request) = read_request(&mut stream) else {
+                    continue;
+                };
+                seen.requests.lock().unwrap().push(request);
+                let _ = stream.get_mut().write_all(ACCEPTED.as_bytes());
+                let _ = stream.get_mut().flush();
+            }
+        });
+        StandIn {
+            port,
+            address: "127.0.0.1",
+            shared,
+        }
+    }
+
     /// As a sender on this host names it.
     pub fn url(&self) -> String {
         match self.address.contains(':') {
@@ -113,7 +155,7 @@ impl Drop for StandIn {
 fn serve(stream: TcpStream, shared: &Shared) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
-    while let Some(request) = read_request(&mut reader, &mut writer) {
+    while let Some(request) = read_request(&mut reader) {
         shared.requests.lock().unwrap().push(request);
         let next = shared.replies.lock().unwrap().pop_front();
         match next.unwrap_or(Reply::Status(202, r#"{"ids":["alert/1"]}"#)) {
@@ -134,7 +176,7 @@ fn serve(stream: TcpStream, shared: &Shared) {
     }
 }
 
-fn read_request(reader: &mut BufReader<TcpStream>, writer: &mut TcpStream) -> Option<Request> {
+fn read_request<S: Read + Write>(reader: &mut BufReader<S>) -> Option<Request> {
     let mut line = String::new();
     if reader.read_line(&mut line).ok()? == 0 {
         return None;
@@ -149,7 +191,8 @@ fn read_request(reader: &mut BufReader<TcpStream>, writer: &mut TcpStream) -> Op
         headers.insert(name.to_lowercase(), value.trim().to_owned());
     }
     if headers.contains_key("expect") {
-        writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").ok()?;
+        let continued = b"HTTP/1.1 100 Continue\r\n\r\n";
+        reader.get_mut().write_all(continued).ok()?;
     }
     let length = headers.get("content-length").map_or("0", String::as_str);
     let mut body = vec![0; length.parse().unwrap()];

@@ -293,9 +293,18 @@ fn standard_input_is_sent_byte_for_byte() {
     }
 }
 
+/// Options, LANG, standard input, exit code, and the text sent or said.
+type Decoding = (
+    &'static [&'static str],
+    &'static str,
+    &'static [u8],
+    i32,
+    &'static str,
+);
+
 #[test]
 fn decode_stdin_sends_text_and_refuses_what_is_none() {
-    let rows: &[(&[&str], &str, &[u8], i32, &str)] = &[
+    let rows: &[Decoding] = &[
         (&[], "", "h\u{e9}\n".as_bytes(), 0, "h\u{e9}\n"),
         (&[], "C", "h\u{e9}\n".as_bytes(), 0, "h\u{e9}\n"),
         (&[], "ja_JP.eucJP", b"\xc6\xfc\xcb\xdc", 0, "日本"),
@@ -597,6 +606,109 @@ fn the_server_is_found_in_the_documented_order() {
     assert_eq!(variable.only().text(), r#"{"k": "variable"}"#);
     assert_eq!(conf.only().text(), r#"{"k": "conf"}"#);
     assert_eq!(line.requests().len(), 2);
+}
+
+#[test]
+fn settings_tell_the_own_url_and_the_spool() {
+    let rows = [
+        ("", "http://127.0.0.1:8780", "data/spool"),
+        (
+            "[http]\nlisten = \"0.0.0.0:1\"\n",
+            "http://127.0.0.1:1",
+            "data/spool",
+        ),
+        (
+            "data = \"d\"\n[http]\nlisten = \"[::]:1\"\n",
+            "http://[::1]:1",
+            "d/spool",
+        ),
+        (
+            "[http]\nlisten = \":1\"\ntls_cert = \"\"\n",
+            "http://127.0.0.1:1",
+            "data/spool",
+        ),
+        (
+            "[http]\ntls_cert = \"c\"\n",
+            "https://127.0.0.1:8780",
+            "data/spool",
+        ),
+        (
+            "[spool]\nfolder = \"s\"\n[x]\ny = 1\n",
+            "http://127.0.0.1:8780",
+            "s",
+        ),
+        ("not [ toml", "http://127.0.0.1:8780", "data/spool"),
+    ];
+    for (text, url, spool) in rows {
+        let mut host = Host::new();
+        fs::create_dir(host.path("etc")).unwrap();
+        let file = host.file("etc/house.toml", text);
+        host.env.push(("VIGIE_SETTINGS", file));
+        let mut command = host.command(env!("CARGO_BIN_EXE_sendevt"));
+        command.arg("-t");
+        let said = finish(command, b"");
+        assert_eq!(said.code, 0, "{}", said.err);
+        let json: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        assert_eq!(json["amqp-connection"]["server"], url);
+        let shared = Path::new("/var/spool/vigie");
+        if !(spool.starts_with("d") && shared.is_dir()) {
+            let expected = host.path("etc").join(spool).display().to_string();
+            assert_eq!(json["vigie"]["spool"], expected);
+        }
+        assert_eq!(
+            said.err.contains("warning"),
+            text.starts_with("not"),
+            "{}",
+            said.err
+        );
+    }
+}
+
+#[test]
+fn https_servers_are_verified_unless_told_otherwise() {
+    let pem = |name: &str| format!("{}/tests/data/tls/{name}", env!("CARGO_MANIFEST_DIR"));
+    let authority = pem("ca.pem");
+    let rows: &[(&[&str], bool)] = &[
+        (&["--ssl-cacertfile", &authority], true),
+        (&["--no-ssl-verify"], true),
+        (&[], false),
+        (&["--no-ssl-verify", "--ssl-verify"], false),
+    ];
+    for (args, accepted) in rows {
+        let (host, server) = (
+            Host::new(),
+            StandIn::tls(&pem("server.pem"), &pem("server.key")),
+        );
+        let url = format!("https://0.0.0.0:{}", server.port);
+        let mut line = vec!["-s", &url, "k=v"];
+        line.extend(*args);
+        let begun = Instant::now();
+        let said = host.sendevt(&line, b"");
+        assert_eq!(said.code, 0, "{}", said.err);
+        assert_eq!(
+            server.requests().len(),
+            usize::from(*accepted),
+            "{}",
+            said.err
+        );
+        assert_eq!(host.spool().exists(), !accepted);
+        assert!(
+            begun.elapsed() < Duration::from_secs(9),
+            "a wrong certificate is not tried again"
+        );
+    }
+    let said = Host::new().sendevt(
+        &[
+            "-s",
+            "https://x",
+            "--ssl-cacertfile",
+            &pem("server.key"),
+            "k=v",
+        ],
+        b"",
+    );
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("holds no certificate"), "{}", said.err);
 }
 
 #[test]

@@ -37,7 +37,10 @@ fn a_kept_event_comes_back_whole() {
     assert_eq!(spooled.post, first);
     let age = jiff::Timestamp::now().duration_since(spooled.received_at());
     assert!(age.abs() < jiff::SignedDuration::from_mins(1));
-    assert_eq!(spool::list(&spool).unwrap().events, [path.clone()]);
+    assert_eq!(
+        spool::list(&spool).unwrap().events,
+        std::slice::from_ref(&path)
+    );
     spool::remove(&path).unwrap();
     spool::remove(&path).unwrap();
     assert!(spool::list(&spool).unwrap().events.is_empty());
@@ -121,6 +124,16 @@ fn a_folder_that_cannot_be_written_is_an_error_and_nothing_is_left() {
 }
 
 #[test]
+fn what_could_never_be_forwarded_is_not_kept() {
+    let (_folder, spool) = house();
+    let mut long = post(b"x");
+    long.channel = "c".repeat(2000);
+    let why = spool::write(&spool, &long).unwrap_err();
+    assert!(why.to_string().contains("channel"), "{why}");
+    assert!(!spool.exists());
+}
+
+#[test]
 fn a_full_spool_keeps_no_more() {
     let (_folder, spool) = house();
     spool::write(&spool, &post(b"x")).unwrap();
@@ -187,6 +200,14 @@ fn unreadable_events_are_refused_with_the_reason() {
         (header.replace(&id, "a\\r\\nx: y"), "correlation id"),
         (header.replace(&id, &"i".repeat(5000)), "correlation id"),
         (header.replace(&at, "yesterday"), "time"),
+        (header.replace("Alert", ""), "channel"),
+        (header.replace("Alert", &"c".repeat(2000)), "channel"),
+        (header.replace("sendevt", "a\\nb"), "source"),
+        (header.replace("application/json", "\u{e9}"), "media type"),
+        (
+            header.replace("\"site_id\":\"1\"", "\"site_id\":\"1\\r\\nx: y\""),
+            "site id",
+        ),
     ];
     for (text, expected) in rows {
         fs::write(&path, &text).unwrap();
