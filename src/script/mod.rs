@@ -8,6 +8,7 @@ pub mod blob;
 pub mod convert;
 pub mod json;
 pub mod mail;
+pub mod pattern;
 pub mod text;
 pub mod time;
 pub mod trap;
