@@ -63,6 +63,10 @@ fn parse(context: NativeCallContext, value: Dynamic) -> Result {
 fn header(mail: &mut Map, name: &str) -> Dynamic {
     let same = |key: &str| key.eq_ignore_ascii_case(name);
     let exact = mail.get(name);
-    let found = exact.or_else(|| mail.iter().find(|(key, _)| same(key)).map(|(_, value)| value));
+    let found = exact.or_else(|| {
+        mail.iter()
+            .find(|(key, _)| same(key))
+            .map(|(_, value)| value)
+    });
     found.cloned().unwrap_or(Dynamic::UNIT)
 }

@@ -107,14 +107,20 @@ fn parse_as(context: &NativeCallContext, text: &str, how: (&str, &str)) -> Resul
             Some(local.to_zoned(zone).ok()?.timestamp())
         })
     });
-    Ok(moment.map_or(Dynamic::UNIT, |moment| Dynamic::from_int(moment.as_second())))
+    Ok(moment.map_or(Dynamic::UNIT, |moment| {
+        Dynamic::from_int(moment.as_second())
+    }))
 }
 
 fn format_as(context: &NativeCallContext, seconds: i64, how: (&str, &str)) -> Result<String> {
     let (format, name) = how;
     let zone = zone(context, name)?;
-    let moment = Timestamp::from_second(seconds)
-        .map_err(|_| complain(context, format!("{seconds} seconds lie outside the calendar")))?;
+    let moment = Timestamp::from_second(seconds).map_err(|_| {
+        complain(
+            context,
+            format!("{seconds} seconds lie outside the calendar"),
+        )
+    })?;
     written(context, format, &moment.to_zoned(zone))
 }
 

@@ -100,7 +100,10 @@ fn with_raw(
 ) -> Incoming {
     let range = range.unwrap_or(0..0);
     let place = scan.lone_surrogates.partition_point(|at| *at < range.start);
-    let is_hit = scan.lone_surrogates.get(place).is_some_and(|at| *at < range.end);
+    let is_hit = scan
+        .lone_surrogates
+        .get(place)
+        .is_some_and(|at| *at < range.end);
     if is_hit {
         let raw = bytes[range].trim_ascii().to_vec();
         let extra = &mut event.meta.extra;

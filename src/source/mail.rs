@@ -130,9 +130,12 @@ fn fields(part: Part) -> BTreeMap<String, Value> {
     let body = match part.content {
         Content::Text(text, _) => Value::Text(text),
         Content::Bytes(bytes) => Value::Bytes(bytes),
-        Content::Parts(parts, _) => {
-            Value::List(parts.into_iter().map(|part| Value::Map(fields(part))).collect())
-        }
+        Content::Parts(parts, _) => Value::List(
+            parts
+                .into_iter()
+                .map(|part| Value::Map(fields(part)))
+                .collect(),
+        ),
     };
     map.insert("Body".to_owned(), body);
     map

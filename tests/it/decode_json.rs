@@ -42,7 +42,10 @@ fn empty_array_is_no_event() {
 
 #[test]
 fn array_is_all_or_none() {
-    assert!(matches!(decode(br#"[{"a":1}, {"b":]"#, meta()), Err(JsonError::Broken(_))));
+    assert!(matches!(
+        decode(br#"[{"a":1}, {"b":]"#, meta()),
+        Err(JsonError::Broken(_))
+    ));
 }
 
 #[test]
@@ -50,7 +53,10 @@ fn elements_of_an_array_do_not_share_a_message_id() {
     let mut meta = meta();
     meta.message_id = Some("key".to_owned());
     let events = decode(b"[1, 2]", meta).unwrap();
-    let ids: Vec<_> = events.iter().map(|event| event.meta.message_id.as_deref()).collect();
+    let ids: Vec<_> = events
+        .iter()
+        .map(|event| event.meta.message_id.as_deref())
+        .collect();
     assert_eq!(ids, [Some("key#0"), Some("key#1")]);
 }
 
@@ -80,7 +86,10 @@ fn byte_order_mark_is_skipped() {
 
 #[test]
 fn nul_in_text_stays() {
-    assert_eq!(one(r#"{"a": "x\u0000y"}"#).body.get("a"), Some(&"x\0y".into()));
+    assert_eq!(
+        one(r#"{"a": "x\u0000y"}"#).body.get("a"),
+        Some(&"x\0y".into())
+    );
 }
 
 #[test]
@@ -110,7 +119,10 @@ fn high_surrogate_before_another_pair_is_the_lone_one() {
 fn lone_surrogate_marks_its_own_element_alone() {
     let events = decode(br#"[{"a":"x,]"}, {"b":"\ud800"}, {"c":1}]"#, meta()).unwrap();
     assert!(events[0].meta.extra.is_empty());
-    assert_eq!(events[1].meta.extra["raw"], Value::Bytes(br#"{"b":"\ud800"}"#.to_vec()));
+    assert_eq!(
+        events[1].meta.extra["raw"],
+        Value::Bytes(br#"{"b":"\ud800"}"#.to_vec())
+    );
     assert!(events[2].meta.extra.is_empty());
 }
 
@@ -118,8 +130,14 @@ fn lone_surrogate_marks_its_own_element_alone() {
 fn nesting_beyond_the_limit_is_refused_and_up_to_it_taken() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert!(decode(nested(64).as_bytes(), meta()).is_ok());
-    assert_eq!(decode(nested(65).as_bytes(), meta()), Err(JsonError::TooDeep));
-    assert_eq!(decode(nested(1_000_000).as_bytes(), meta()), Err(JsonError::TooDeep));
+    assert_eq!(
+        decode(nested(65).as_bytes(), meta()),
+        Err(JsonError::TooDeep)
+    );
+    assert_eq!(
+        decode(nested(1_000_000).as_bytes(), meta()),
+        Err(JsonError::TooDeep)
+    );
     let brackets_in_text = format!("\"{}\"", "[".repeat(1_000));
     assert!(decode(brackets_in_text.as_bytes(), meta()).is_ok());
 }
@@ -127,15 +145,34 @@ fn nesting_beyond_the_limit_is_refused_and_up_to_it_taken() {
 #[test]
 fn too_many_events_or_values_are_refused() {
     let many = |count: usize| format!("[0{}]", ",0".repeat(count - 1));
-    assert_eq!(decode(many(EVENTS_MAX).as_bytes(), meta()).unwrap().len(), EVENTS_MAX);
-    assert_eq!(decode(many(EVENTS_MAX + 1).as_bytes(), meta()), Err(JsonError::TooManyEvents));
-    assert_eq!(decode(many(VALUES_MAX + 1).as_bytes(), meta()), Err(JsonError::TooManyValues));
+    assert_eq!(
+        decode(many(EVENTS_MAX).as_bytes(), meta()).unwrap().len(),
+        EVENTS_MAX
+    );
+    assert_eq!(
+        decode(many(EVENTS_MAX + 1).as_bytes(), meta()),
+        Err(JsonError::TooManyEvents)
+    );
+    assert_eq!(
+        decode(many(VALUES_MAX + 1).as_bytes(), meta()),
+        Err(JsonError::TooManyValues)
+    );
 }
 
 #[test]
 fn broken_json_is_an_error_or_is_kept() {
-    for body in [&b"{\"a\":"[..], b"", b"plain text", b"{\"a\": \"\xff\"}", b"{} {}", b"\0"] {
-        assert!(matches!(decode(body, meta()), Err(JsonError::Broken(_))), "{body:?}");
+    for body in [
+        &b"{\"a\":"[..],
+        b"",
+        b"plain text",
+        b"{\"a\": \"\xff\"}",
+        b"{} {}",
+        b"\0",
+    ] {
+        assert!(
+            matches!(decode(body, meta()), Err(JsonError::Broken(_))),
+            "{body:?}"
+        );
         let kept = decode_or_keep(body, meta()).remove(0);
         assert_eq!(kept.body, Value::Bytes(body.to_vec()));
         assert!(kept.meta.extra.contains_key("decode_error"));
@@ -152,11 +189,18 @@ fn error_says_where() {
 fn ten_megabytes_are_decoded_in_bounded_time() {
     let begin = Instant::now();
     let text = format!("{{\"a\":\"{}\"}}", "x".repeat(10_000_000));
-    assert_eq!(one(&text).body.get("a").unwrap().as_text().unwrap().len(), 10_000_000);
+    assert_eq!(
+        one(&text).body.get("a").unwrap().as_text().unwrap().len(),
+        10_000_000
+    );
     let escapes = format!("\"{}\"", "\\udcff".repeat(1_600_000));
     assert!(decode(escapes.as_bytes(), meta()).is_ok());
     assert!(decode(&vec![0; 10_000_000], meta()).is_err());
-    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        begin.elapsed()
+    );
 }
 
 #[test]

@@ -27,8 +27,28 @@ pub fn each_mutation(seeds: &[Vec<u8>], mut check: impl FnMut(&[u8])) {
 
 fn break_once(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut SmallRng) {
     const SPECIAL: &[&[u8]] = &[
-        b"\0", b"\"", b"\\", b"\n", b"\r\n", b"\r\n\r\n", b"=?", b"?=", b"--", b";", b"=", b"{", b"[",
-        b"\\ud800", b"\x1b$B", b"\xff", b"\xef\xbb\xbf", b"{MACRO}", b"..", b"::", b"*0*=", b"  [",
+        b"\0",
+        b"\"",
+        b"\\",
+        b"\n",
+        b"\r\n",
+        b"\r\n\r\n",
+        b"=?",
+        b"?=",
+        b"--",
+        b";",
+        b"=",
+        b"{",
+        b"[",
+        b"\\ud800",
+        b"\x1b$B",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b"{MACRO}",
+        b"..",
+        b"::",
+        b"*0*=",
+        b"  [",
     ];
     let at = random.random_range(0..=bytes.len());
     let to = random.random_range(at..=bytes.len());

@@ -53,7 +53,9 @@ pub fn parse(text: &str) -> Field {
             Some((name, tail)) => {
                 let number = tail.trim_end_matches('*').parse().unwrap_or(0);
                 let parts = segments.entry(name.to_owned()).or_default();
-                parts.entry(number).or_insert((tail_is_encoded(tail), value));
+                parts
+                    .entry(number)
+                    .or_insert((tail_is_encoded(tail), value));
             }
         }
     }

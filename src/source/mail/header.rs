@@ -26,10 +26,7 @@ impl Headers {
     /// The first value of `name`, ignoring case.
     pub fn get(&self, name: &str) -> Option<&str> {
         let same = |header: &&Header| header.name.eq_ignore_ascii_case(name);
-        self.0
-            .iter()
-            .find(same)
-            .map(|header| header.value.as_str())
+        self.0.iter().find(same).map(|header| header.value.as_str())
     }
 }
 

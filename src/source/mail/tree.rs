@@ -168,7 +168,9 @@ impl Walk {
     fn decoded(&mut self, headers: &Headers, bytes: &[u8]) -> Vec<u8> {
         let encoding = transfer_encoding(headers);
         body::transfer(bytes, &encoding).unwrap_or_else(|bytes| {
-            self.note(format!("a part says `{encoding}` and is not; it is kept as it came"));
+            self.note(format!(
+                "a part says `{encoding}` and is not; it is kept as it came"
+            ));
             bytes
         })
     }
@@ -210,7 +212,11 @@ fn kind(headers: &Headers, default: &str) -> Field {
         !kind.is_empty() && !subtype.is_empty()
     };
     let has_type = named.as_ref().is_some_and(is_type);
-    let fallback = if named.is_some() { "text/plain" } else { default };
+    let fallback = if named.is_some() {
+        "text/plain"
+    } else {
+        default
+    };
     let mut field = named.unwrap_or_default();
     if !has_type {
         field.value = fallback.to_owned();

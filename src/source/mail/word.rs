@@ -94,7 +94,9 @@ impl<'a> Scanner<'a> {
         if self.end < start {
             self.end = start + text[start..].find("?=").unwrap_or(text.len() - start);
         }
-        let inner = text.get(start..self.end).filter(|_| self.end < text.len())?;
+        let inner = text
+            .get(start..self.end)
+            .filter(|_| self.end < text.len())?;
         Some(Word {
             charset: charset.split('*').next().unwrap_or(charset),
             is_base64,

@@ -137,7 +137,8 @@ pub fn dump(text: &str) -> Option<(Vec<u8>, &str)> {
     let mut bytes = Vec::new();
     loop {
         let before = bytes.len();
-        while let Some((byte, after)) = pair(rest).filter(|_| bytes.len() - before < DUMP_LINE_BYTES)
+        while let Some((byte, after)) =
+            pair(rest).filter(|_| bytes.len() - before < DUMP_LINE_BYTES)
         {
             bytes.push(byte);
             rest = after;
@@ -212,7 +213,11 @@ fn bare(text: String, kind: Option<&'static str>, oid: &Oid) -> TrapValue {
         "timeticks" => timeticks(&text).map(Value::Int),
         "oid" => Oid::read(&text).map(|oid| Value::Text(oid.number)),
         "integer" | "gauge" | "counter" => Some(whole(&text)),
-        "float" => text.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Float),
+        "float" => text
+            .parse()
+            .ok()
+            .filter(|number: &f64| number.is_finite())
+            .map(Value::Float),
         _ => None,
     };
     match value {

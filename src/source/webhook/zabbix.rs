@@ -112,7 +112,10 @@ fn normal(raw: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
     let trigger_key = known.find(TRIGGER_KEY).or_else(|| trigger_name.clone());
     BTreeMap::from([
         ("status".to_owned(), status(&known).into()),
-        ("severity".to_owned(), known.find(SEVERITY).map(severity).into()),
+        (
+            "severity".to_owned(),
+            known.find(SEVERITY).map(severity).into(),
+        ),
         ("hostname".to_owned(), known.find(HOST).into()),
         ("trigger_name".to_owned(), trigger_name.into()),
         ("trigger_key".to_owned(), trigger_key.into()),
@@ -131,11 +134,17 @@ impl Known {
             let letters = name.chars().filter(|char| char.is_alphanumeric());
             letters.flat_map(char::to_lowercase).collect::<String>()
         };
-        let told = raw.iter().filter_map(|(name, value)| {
-            let value = first_text(value)?;
-            is_told(&value).then(|| (plain(name), value))
-        });
-        Known(told.collect())
+        let mut told = BTreeMap::new();
+        // of `hostname` and `host_name` the first is meant where both stand
+        let is_exact = |name: &&String| plain(name) == name.as_str();
+        let (exact, others): (Vec<&String>, Vec<&String>) = raw.keys().partition(is_exact);
+        for name in exact.into_iter().chain(others) {
+            let value = raw.get(name).and_then(first_text);
+            if let Some(value) = value.filter(|value| is_told(value)) {
+                told.entry(plain(name)).or_insert(value);
+            }
+        }
+        Known(told)
     }
 
     fn find(&self, names: &[&str]) -> Option<String> {
@@ -147,7 +156,11 @@ impl Known {
 fn first_text(value: &Value) -> Option<String> {
     match value {
         Value::List(items) => first_text(items.first()?),
-        Value::Map(map) => map.get("host").or_else(|| map.get("name"))?.as_text().map(str::to_owned),
+        Value::Map(map) => map
+            .get("host")
+            .or_else(|| map.get("name"))?
+            .as_text()
+            .map(str::to_owned),
         Value::Null => None,
         other => Some(other.to_plain()),
     }
@@ -156,8 +169,11 @@ fn first_text(value: &Value) -> Option<String> {
 /// False for what Zabbix writes when it has nothing to say.
 fn is_told(value: &str) -> bool {
     let value = value.trim();
-    let is_macro_char = |char: char| char.is_ascii_uppercase() || "0123456789._$#?<>:".contains(char);
-    let inside = value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    let is_macro_char =
+        |char: char| char.is_ascii_uppercase() || "0123456789._$#?<>:".contains(char);
+    let inside = value
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'));
     let is_macro = inside.is_some_and(|name| name.chars().all(is_macro_char));
     !value.is_empty() && value != "*UNKNOWN*" && !is_macro
 }
