@@ -11,6 +11,14 @@ use encoding_rs::{
 /// How many bytes, counted from the first that is not ASCII, a guess looks at.
 pub const GUESS_BYTES_MAX: usize = 64 * 1024;
 
+/// How many bytes beyond ASCII it takes before a rarer single-byte encoding is believed over a
+/// declaration of UTF-8.
+const GUESS_BYTES_MIN: usize = 4;
+
+/// How many wide characters it takes before UTF-8 is believed over a declared encoding in which
+/// the same bytes happen to mean something.
+const WIDE_CHARS_MIN: usize = 3;
+
 /// Longest run of bytes beyond ASCII inside a word of a Western language, as in "größer".
 const WESTERN_RUN_BYTES_MAX: usize = 2;
 
@@ -55,7 +63,8 @@ pub fn decode_guess(bytes: &[u8]) -> String {
     }
     match std::str::from_utf8(bytes) {
         Ok(text) if !(text.is_ascii() && has_escape(bytes)) => text.to_owned(),
-        _ => guess(bytes).decode_without_bom_handling(bytes).0.into(),
+        Ok(text) => escaped(bytes).unwrap_or_else(|| text.to_owned()),
+        Err(_) => guess(bytes).decode_without_bom_handling(bytes).0.into(),
     }
 }
 
@@ -65,6 +74,8 @@ pub fn decode_declared(bytes: &[u8], label: &str) -> Option<String> {
     let encoding = by_label(label)?;
     let text = if encoding == UTF_8 {
         declared_utf8(bytes)
+    } else if encoding == ISO_2022_JP {
+        declared_other(&without_idle_escapes(bytes), encoding)
     } else if encoding == UTF_16LE || encoding == UTF_16BE {
         declared_utf16(bytes, label, encoding)
     } else if encoding == WINDOWS_1252 {
@@ -79,8 +90,14 @@ fn declared_utf8(bytes: &[u8]) -> String {
     if std::str::from_utf8(bytes).is_ok() {
         return decode_guess(bytes);
     }
-    let better = (!is_mostly_utf8(bytes)).then(|| strict(guess(bytes), bytes));
-    better.flatten().unwrap_or_else(|| {
+    let better = (!is_mostly_utf8(bytes)).then(|| guess(bytes));
+    let is_sound = |encoding: &&'static Encoding| {
+        let count = bytes.iter().filter(|byte| !byte.is_ascii()).count();
+        !encoding.is_single_byte() || *encoding == WINDOWS_1252 || count >= GUESS_BYTES_MIN
+    };
+    let better = better.filter(is_sound);
+    let better = better.and_then(|encoding| strict(encoding, bytes));
+    better.unwrap_or_else(|| {
         String::from_utf8_lossy(bytes)
             .trim_start_matches('\u{feff}')
             .to_owned()
@@ -118,10 +135,53 @@ fn declared_western(bytes: &[u8], label: &str) -> String {
 
 fn declared_other(bytes: &[u8], encoding: &'static Encoding) -> String {
     let utf8 = || std::str::from_utf8(bytes).ok().map(str::to_owned);
+    if is_surely_utf8(bytes, encoding) {
+        return decode_guess(bytes);
+    }
     strict(encoding, bytes)
         .or_else(utf8)
         .or_else(|| strict(guess(bytes), bytes))
         .unwrap_or_else(|| encoding.decode_without_bom_handling(bytes).0.into())
+}
+
+/// Shift_JIS and the single-byte encodings begin their characters with bytes that in UTF-8 stand
+/// only inside of one, so text of theirs is never valid UTF-8; of the others it may be, if short.
+fn is_surely_utf8(bytes: &[u8], encoding: &'static Encoding) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    let wide = text.chars().filter(|char| *char >= '\u{800}').count();
+    match encoding.is_single_byte() || encoding == SHIFT_JIS {
+        true => !text.is_ascii(),
+        false => wide >= WIDE_CHARS_MIN,
+    }
+}
+
+/// ASCII with escapes, if these are the escapes of ISO-2022-JP and not those of a terminal.
+fn escaped(bytes: &[u8]) -> Option<String> {
+    let bytes = without_idle_escapes(bytes);
+    let is_japanese = guess(&bytes) == ISO_2022_JP;
+    is_japanese.then(|| ISO_2022_JP.decode_without_bom_handling(&bytes).0.into())
+}
+
+/// Drops each escape that another one follows at once, as where two encoded words were joined:
+/// the WHATWG decoder takes such a pair for an attack.
+fn without_idle_escapes(bytes: &[u8]) -> Vec<u8> {
+    const ESCAPE_BYTES: usize = 3;
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((first, after)) = rest.split_first() {
+        let is_idle = *first == 0x1b && rest.get(ESCAPE_BYTES) == Some(&0x1b);
+        if !is_idle {
+            out.push(*first);
+        }
+        rest = if is_idle {
+            &rest[ESCAPE_BYTES..]
+        } else {
+            after
+        };
+    }
+    out
 }
 
 fn strict(encoding: &'static Encoding, bytes: &[u8]) -> Option<String> {

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use rhai::{Engine, NativeCallContext};
 
 use super::{Result, Word, Words, complain};
+use crate::encoding::decode_guess;
 
 /// Longest text that a script may hold as text of its own, in bytes; longer text stays a blob.
 pub const TEXT_BYTES_MAX: usize = 256 * 1024;
@@ -47,9 +48,9 @@ impl Blob {
         self.is_text
     }
 
-    /// Decoded as text: UTF-8 if it is, else as [`super::text::decode_guess`] thinks best.
+    /// Decoded as text: UTF-8 if it is, else as [`decode_guess`] thinks best.
     pub fn to_text(&self) -> String {
-        super::text::decode_guess(&self.bytes)
+        decode_guess(&self.bytes)
     }
 }
 
@@ -64,6 +65,12 @@ impl Words for Blobs {
                 arguments: "blob",
                 about: "the bytes as text, decoding UTF-8 or a Japanese or Western encoding",
                 example: r#"base64_decode("5pel5pys").text() == "日本""#,
+            },
+            Word {
+                name: "len",
+                arguments: "blob",
+                about: "how many bytes a blob holds; also as the property `len`",
+                example: r#"base64_decode("aGVsbG8=").len() == 5"#,
             },
             Word {
                 name: "sub",

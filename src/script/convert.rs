@@ -9,24 +9,52 @@ use super::blob::{Blob, TEXT_BYTES_MAX};
 use super::secret::SecretText;
 use crate::event::{VALUE_DEPTH_MAX, Value};
 
-/// A script's view of `value`. Bytes, and text over 256 KiB, become an opaque blob.
+/// A script's view of `value`. Bytes become an opaque blob, and so does text over 256 KiB. Rhai
+/// adds up all text inside one value, so where that sum is over 256 KiB (a mail with its HTML
+/// twice) the longest texts become blobs until the others fit.
 pub fn to_dynamic(value: &Value) -> Dynamic {
+    let mut lengths = Vec::new();
+    text_lengths(value, &mut lengths);
+    dynamic(value, text_limit(lengths))
+}
+
+/// The longest text that stays text: the shorter ones together are within [`TEXT_BYTES_MAX`].
+fn text_limit(mut lengths: Vec<usize>) -> usize {
+    lengths.sort_unstable();
+    let mut sum = 0usize;
+    for length in &lengths {
+        sum += length;
+        if sum > TEXT_BYTES_MAX {
+            return length - 1;
+        }
+    }
+    TEXT_BYTES_MAX
+}
+
+fn text_lengths(value: &Value, lengths: &mut Vec<usize>) {
+    match value {
+        Value::Text(text) => lengths.push(text.len()),
+        Value::List(items) => items.iter().for_each(|item| text_lengths(item, lengths)),
+        Value::Map(map) => map.values().for_each(|item| text_lengths(item, lengths)),
+        _ => {}
+    }
+}
+
+fn dynamic(value: &Value, text_max: usize) -> Dynamic {
+    let inside = |value: &Value| dynamic(value, text_max);
     match value {
         Value::Null => Dynamic::UNIT,
         Value::Bool(yes) => (*yes).into(),
         Value::Int(number) => (*number).into(),
         Value::Float(number) => (*number).into(),
         Value::Char(char) => (*char).into(),
-        Value::Text(text) if text.len() > TEXT_BYTES_MAX => {
-            Dynamic::from(Blob::long_text(text.clone()))
-        }
+        Value::Text(text) if text.len() > text_max => Dynamic::from(Blob::long_text(text.clone())),
         Value::Text(text) => ImmutableString::from(text.as_str()).into(),
         Value::Bytes(bytes) => Dynamic::from(Blob::bytes(bytes.clone())),
         Value::Secret(parts) => Dynamic::from(SecretText(parts.clone())),
-        Value::List(items) => Dynamic::from_array(items.iter().map(to_dynamic).collect()),
+        Value::List(items) => Dynamic::from_array(items.iter().map(inside).collect()),
         Value::Map(map) => {
-            let entry =
-                |(name, value): (&String, &Value)| (name.as_str().into(), to_dynamic(value));
+            let entry = |(name, value): (&String, &Value)| (name.as_str().into(), inside(value));
             Dynamic::from_map(map.iter().map(entry).collect())
         }
     }

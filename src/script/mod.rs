@@ -9,6 +9,7 @@ pub mod convert;
 pub mod events;
 pub mod json;
 pub mod mail;
+pub mod pattern;
 pub mod secret;
 pub mod text;
 pub mod time;

@@ -168,8 +168,9 @@ impl Shown {
         shown.collect(part, &mut texts);
         shown.text = texts.join("\n");
         if let (true, Some(html)) = (texts.is_empty(), &shown.html) {
-            let end = html.floor_char_boundary(HTML_BYTES_MAX);
-            shown.text = html_to_text(&html[..end]);
+            let end = html.len().min(HTML_BYTES_MAX);
+            let end = (0..=end).rev().find(|end| html.is_char_boundary(*end));
+            shown.text = html_to_text(&html[..end.unwrap_or(0)]);
         }
         shown
     }

@@ -14,7 +14,11 @@ use crate::encoding;
 /// [`encoding::decode_guess`] thinks best.
 pub fn text(bytes: &[u8], charset: Option<&str>) -> String {
     let charset = charset.map(str::trim).filter(|name| !name.is_empty());
-    let rare = |name: &str| charset_decoder(name.as_bytes()).map(|decode| decode(bytes));
+    // encodings given up for their dangers are one U+FFFD there, which helps nobody
+    let rare = |name: &str| {
+        let decoded = charset_decoder(name.as_bytes()).map(|decode| decode(bytes));
+        decoded.filter(|text| text != "\u{fffd}")
+    };
     charset
         .and_then(|name| encoding::decode_declared(bytes, name).or_else(|| rare(name)))
         .unwrap_or_else(|| encoding::decode_guess(bytes))

@@ -134,11 +134,17 @@ impl Known {
             let letters = name.chars().filter(|char| char.is_alphanumeric());
             letters.flat_map(char::to_lowercase).collect::<String>()
         };
-        let told = raw.iter().filter_map(|(name, value)| {
-            let value = first_text(value)?;
-            is_told(&value).then(|| (plain(name), value))
-        });
-        Known(told.collect())
+        let mut told = BTreeMap::new();
+        // of `hostname` and `host_name` the first is meant where both stand
+        let is_exact = |name: &&String| plain(name) == name.as_str();
+        let (exact, others): (Vec<&String>, Vec<&String>) = raw.keys().partition(is_exact);
+        for name in exact.into_iter().chain(others) {
+            let value = raw.get(name).and_then(first_text);
+            if let Some(value) = value.filter(|value| is_told(value)) {
+                told.entry(plain(name)).or_insert(value);
+            }
+        }
+        Known(told)
     }
 
     fn find(&self, names: &[&str]) -> Option<String> {
