@@ -363,7 +363,7 @@ fn a_journal_is_read_in_the_order_it_was_written() {
         batch.finish(&two, End::Blocked, at(10));
     });
     assert_eq!(store.live_runs().unwrap(), []);
-    assert_eq!(store.blocked_runs().unwrap(), [two.clone()]);
+    assert_eq!(store.blocked_runs().unwrap(), vec![two.clone()]);
     assert_eq!(store.end_of(&one).unwrap(), Some((End::Done, at(9))));
     assert_eq!(store.attempts(&one).unwrap(), None);
     assert_eq!(store.runs_of(&id("alert/1")).unwrap().len(), 2);
