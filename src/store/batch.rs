@@ -17,8 +17,8 @@ use crate::event::{EventId, Incoming, RunId, is_name};
 
 /// Largest record that is kept in the tree; a larger one becomes a file of its own.
 pub const INLINE_BYTES_MAX: usize = 8 * 1024;
-/// Most events in one batch, and in one write of several batches.
-pub const BATCH_EVENTS_MAX: usize = 2_000;
+/// Most events in one batch.
+pub const BATCH_EVENTS_MAX: usize = 1_000;
 /// Most bytes of one write to the tree. Beyond it the engine was seen to lose what it had synced.
 pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 /// Longest text key (of a flow's state, a mark …), in bytes.
@@ -28,7 +28,7 @@ const PACKED_BYTES_MIN: usize = 64;
 /// What a head may add to it.
 const HEAD_BYTES: usize = eventcodec::HEAD_BYTES_MAX;
 /// What a row costs beyond its content, roughly.
-const ROW_BYTES: usize = 64;
+const ROW_BYTES: usize = 48;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

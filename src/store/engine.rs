@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use super::error::StoreError;
 use super::folder::{Folder, sync_folder};
@@ -21,6 +22,10 @@ const CACHE_BYTES: u64 = 64 << 20;
 const SEGMENT_BYTES: usize = 1 << 20;
 /// Bytes rewritten at a time by [`redirty`].
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// How long the threads of a dropped handle may hold the engine's lock.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A row's key and bytes.
 pub(super) type Pair = (Key, Vec<u8>);
@@ -173,14 +178,7 @@ fn open_tree(folder: &Folder) -> Result<Open, StoreError> {
     let path = folder.tree();
     let file_path = folder.tree_file();
     let work = move || {
-        let tree = sled::Config::new()
-            .path(&path)
-            .cache_capacity(CACHE_BYTES)
-            .segment_size(SEGMENT_BYTES)
-            .mode(sled::Mode::HighThroughput)
-            .flush_every_ms(None)
-            .open()
-            .map_err(|why| opening(&why))?;
+        let tree = open_patiently(&path)?;
         sync_folder(&path)?;
         let file = OpenOptions::new()
             .read(true)
@@ -196,6 +194,28 @@ fn open_tree(folder: &Folder) -> Result<Open, StoreError> {
         .spawn(move || guarded(work))
         .map_err(|why| StoreError::io(&folder.tree(), &why))?;
     thread.join().unwrap_or(Err(StoreError::Closed))
+}
+
+/// The folder's own lock says that nobody else is here; if the engine's lock is taken all the same,
+/// its threads of a handle just dropped hold it for a moment more.
+fn open_patiently(path: &Path) -> Result<sled::Db, StoreError> {
+    let config = sled::Config::new()
+        .path(path)
+        .cache_capacity(CACHE_BYTES)
+        .segment_size(SEGMENT_BYTES)
+        .mode(sled::Mode::HighThroughput)
+        .flush_every_ms(None);
+    let began = Instant::now();
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(why))
+                if why.to_string().contains("acquire lock") && began.elapsed() < LOCK_PATIENCE =>
+            {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            other => return other.map_err(|why| opening(&why)),
+        }
+    }
 }
 
 /// While opening, whatever the engine dislikes about its files is damage.

@@ -41,6 +41,11 @@ impl Folder {
         self.0.join("quarantine")
     }
 
+    /// Where a check or a repair works on a copy.
+    pub(super) fn workshop(&self) -> Folder {
+        Folder(self.0.join("repairing"))
+    }
+
     fn lock(&self) -> PathBuf {
         self.0.join("lock")
     }
@@ -180,4 +185,23 @@ pub(super) fn remove_folder(path: &Path) -> Result<(), StoreError> {
         Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io(path, &why)),
         _ => Ok(()),
     }
+}
+
+/// Copies the engine's files into `copy`, replacing what was there; the snapshots if wanted.
+pub(super) fn copy_tree(folder: &Folder, copy: &Folder, snapshots: bool) -> Result<(), StoreError> {
+    remove_folder(&copy.0)?;
+    make_folder(&copy.0)?;
+    make_folder(&copy.tree())?;
+    let Ok(entries) = fs::read_dir(folder.tree()) else {
+        return Ok(());
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let is_snapshot = name.to_string_lossy().starts_with("snap.");
+        if entry.path().is_file() && (snapshots || !is_snapshot) {
+            let to = copy.tree().join(&name);
+            fs::copy(entry.path(), &to).map_err(|why| StoreError::io(&to, &why))?;
+        }
+    }
+    Ok(())
 }

@@ -59,7 +59,7 @@ impl Stored {
     pub(super) fn weight(&self) -> usize {
         let content = match &self.content {
             Content::Inline(bytes) => bytes.len(),
-            Content::Beside(_) => 60,
+            Content::Beside(_) => 48,
             Content::Removed => 0,
         };
         self.head.len() + content

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::committer::entry_of;
 use super::engine::{Changes, Engine};
 use super::error::StoreError;
-use super::folder::{Folder, make_folder, remove_folder, sync_folder};
+use super::folder::{Folder, copy_tree, make_folder, remove_folder, sync_folder};
 use super::keys;
 use super::ledger::Ledger;
 use super::open::{fill, load};
@@ -87,7 +87,7 @@ fn gather(
     ledger: bool,
 ) -> Result<(String, Changes), StoreError> {
     // On a copy, because even opening changes the files.
-    let copy = Folder(folder.0.join("repairing"));
+    let copy = folder.workshop();
     for (way, snapshots) in [("as it is", true), ("without its snapshots", false)] {
         copy_tree(folder, &copy, snapshots)?;
         if let Some(rows) = read_tree(folder, &copy, ledger) {
@@ -138,24 +138,6 @@ fn read_any(copy: &Folder) -> (Changes, bool) {
     (rows, read.is_ok())
 }
 
-fn copy_tree(folder: &Folder, copy: &Folder, snapshots: bool) -> Result<(), StoreError> {
-    remove_folder(&copy.0)?;
-    make_folder(&copy.0)?;
-    make_folder(&copy.tree())?;
-    let Ok(entries) = fs::read_dir(folder.tree()) else {
-        return Ok(());
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let is_snapshot = name.to_string_lossy().starts_with("snap.");
-        if entry.path().is_file() && (snapshots || !is_snapshot) {
-            let to = copy.tree().join(&name);
-            fs::copy(entry.path(), &to).map_err(|why| StoreError::io(&to, &why))?;
-        }
-    }
-    Ok(())
-}
-
 /// Finds rows in raw bytes by their first bytes and their checksum.
 fn salvage(bytes: &[u8], rows: &mut Changes) {
     let mut at = 0;
@@ -199,7 +181,7 @@ fn write_quarantine(quarantine: &Path, rebuilt: &Rebuilt) -> Result<(), StoreErr
 
 /// Writes the new database beside the old one and puts it in its place.
 fn replace(folder: &Folder, quarantine: &Path, rebuilt: &Rebuilt) -> Result<(), StoreError> {
-    let fresh = Folder(folder.0.join("repairing"));
+    let fresh = folder.workshop();
     remove_folder(&fresh.0)?;
     make_folder(&fresh.0)?;
     make_folder(&fresh.tree())?;

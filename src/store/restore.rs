@@ -143,7 +143,12 @@ impl Restorer<'_> {
         if said != self.found.encode() {
             return Err(self.damaged("it does not hold as much as its end says"));
         }
-        self.write()
+        // Only the very end tells whether the packed file as a whole is right.
+        match self.input.read(&mut [0]) {
+            Ok(0) => self.write(),
+            Ok(_) => Err(self.damaged("it goes on after its end")),
+            Err(why) => Err(self.damaged(why.to_string())),
+        }
     }
 
     /// Counts what was restored, and makes it a store.

@@ -12,4 +12,7 @@ mod pipe;
 mod post_stand_in;
 mod sendevt;
 mod spool;
+mod store;
+mod store_damage;
+mod store_model;
 mod words;
