@@ -295,7 +295,7 @@ async fn wrong_actions_are_refused_before_they_are_sent() {
     assert_eq!(standin.requests().len(), before);
     let said = {
         let errors = json!({"errors": {"comment": "Comment is odd."}});
-        standin.fail_next(1, Mischief::SlowBody);
+        standin.fail_next(1, Mischief::Delay(Duration::ZERO));
         standin.fail_next(1, Mischief::Answer(Reply::json(400, &errors)));
         refusal(call(&services, "canopsis::ack", json!(["web01", "HTTP"])).await)
     };

@@ -68,10 +68,7 @@ async fn a_mail_reaches_everybody_and_the_blind_copy_stays_blind() {
     );
     assert_eq!(parsed.body_html(0).unwrap().trim_end(), "<b>grüße</b>");
     assert_eq!(parsed.in_reply_to().as_text(), Some("first@example.org"));
-    assert_eq!(
-        parsed.header("X-Ticket").and_then(|value| value.as_text()),
-        Some("42 ü")
-    );
+    assert!(mail.text().contains("X-Ticket: 42 =?utf-8?b?w7w=?="));
     assert!(parsed.date().is_some());
     assert!(!mail.text().contains("secret@example.org"));
 }
@@ -127,7 +124,9 @@ async fn control_characters_are_refused_in_every_field_and_nothing_panics() {
         json!({"to": "a\u{2028}b <a@example.org>"}),
     ];
     for mail in attempts {
-        refusal(call(&services, "mail::send", json!([mail])).await);
+        let outcome = call(&services, "mail::send", json!([mail])).await;
+        assert!(outcome.is_err(), "{mail}");
+        refusal(outcome);
     }
     assert!(standin.mails().is_empty());
     // Odd but harmless names do not panic either.

@@ -9,3 +9,4 @@ mod http_action;
 mod mail_action;
 mod pagerduty;
 mod redmine;
+mod redmine_real;

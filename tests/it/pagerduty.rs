@@ -1,6 +1,7 @@
 //! `pagerduty::*` against the stand-in, and the stand-in against the documented cases.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 use vigie::action::http::{Client, Request};
@@ -208,7 +209,7 @@ async fn too_many_and_trouble_mean_away() {
 async fn events_of_one_routing_key_leave_one_after_another() {
     let standin = PagerDuty::start().await.unwrap();
     let services = services(&standin);
-    standin.fail_next(1, Mischief::SlowBody);
+    standin.fail_next(1, Mischief::Delay(Duration::from_millis(300)));
     let trigger = call(
         &services,
         "pagerduty::trigger",
