@@ -317,6 +317,27 @@ fn wrong_settings_are_named() {
     assert!(Service::prepare(Settings::default(), Path::new("/")).is_ok());
 }
 
+/// What other clients are known to send is taken, one alert for one key.
+#[tokio::test]
+async fn the_standin_takes_the_requests_of_other_clients() {
+    let standin = PagerDuty::start().await.unwrap();
+    let recorded: serde_json::Value =
+        serde_json::from_str(include_str!("../data/pagerduty/requests.json")).unwrap();
+    for one in recorded.as_array().unwrap() {
+        let url = format!("{}{}", standin.url(), one["path"].as_str().unwrap());
+        let request = Request::new("POST", url).json(&one["body"]);
+        let response = Client::default().send(request).await;
+        assert_eq!(response.unwrap().status, 202, "{}", one["name"]);
+    }
+    let keys: Vec<_> = standin
+        .alerts()
+        .into_iter()
+        .map(|alert| (alert.dedup_key, alert.state))
+        .collect();
+    let expected = [("host/web01", "resolved"), ("15_H", "triggered")];
+    assert_eq!(keys, expected.map(|(key, state)| (key.to_owned(), state)));
+}
+
 /// The stand-in gives the answers that the documentation and users' reports tell of.
 #[tokio::test]
 async fn the_standin_is_as_strict_as_the_documentation() {
@@ -324,9 +345,7 @@ async fn the_standin_is_as_strict_as_the_documentation() {
     let post = async |body: String| {
         let mut request = Request::new("POST", format!("{}/v2/enqueue", standin.url()));
         request.body = Some(body.into_bytes());
-        for entry in ["4xx"] {
-            request.accept.add(entry).unwrap();
-        }
+        request.accept.add("4xx").unwrap();
         let response = Client::default().send(request).await.unwrap();
         (response.status, response.json().unwrap_or_default())
     };

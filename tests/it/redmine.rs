@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
+use vigie::action::http::{Client, Request};
 use vigie::action::redmine::{Named, Service, Settings};
 use vigie::action::{FailureKind, Services};
 use vigie::event::Value;
@@ -350,7 +351,7 @@ async fn other_refusals_show_redmines_own_sentences() {
         ),
         (
             json!({"subject": "a", "dedup_key": "k".repeat(256)}),
-            "dedup_key is too long (maximum is 255 characters)",
+            "Dedup key is too long (maximum is 255 characters)",
         ),
         (json!({"subject": " "}), "`subject` is missing or blank"),
         (
@@ -716,4 +717,48 @@ fn the_key_is_never_shown_and_wrong_settings_are_named() {
         let said = prepare(text).map(drop).unwrap_err();
         assert!(said.contains(complaint), "{said}");
     }
+}
+
+/// The stand-in answers recorded requests with the recorded status and sentences.
+#[tokio::test]
+async fn the_standin_answers_as_the_recorded_redmine_did() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/redmine");
+    let mut compared = 0;
+    let mut different = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let recorded: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let (status, errors) = replay(&recorded["request"]).await;
+        let name = path.file_stem().unwrap().to_string_lossy();
+        let response = &recorded["response"];
+        let expected = (&response["status"], &response["body_json"]["errors"]);
+        if (&json!(status), &errors) != expected {
+            different.push(format!("{name}: {status} {errors}, recorded {expected:?}"));
+        }
+        compared += 1;
+    }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+    assert!(compared > 30);
+}
+
+async fn replay(request: &serde_json::Value) -> (u16, serde_json::Value) {
+    let standin = Redmine::start().await.unwrap();
+    let path = request["path"].as_str().unwrap();
+    let method = request["method"].as_str().unwrap();
+    let mut sent = Request::new(method, format!("{}{path}", standin.url()));
+    for (name, value) in request["headers"].as_object().unwrap() {
+        sent.headers
+            .push((name.clone(), value.as_str().unwrap().to_owned()));
+    }
+    sent.body = match &request["body"] {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(text) => Some(text.clone().into_bytes()),
+        json => Some(json.to_string().into_bytes()),
+    };
+    sent.accept.add("4xx").unwrap();
+    sent.accept.add("5xx").unwrap();
+    let answer = Client::default().send(sent).await.unwrap();
+    let body = answer.json().unwrap_or_default();
+    (answer.status, body["errors"].clone())
 }

@@ -243,6 +243,10 @@ async fn changes_and_closes(real: &RealRedmine, services: &Services) {
         .collect();
     assert_eq!(notes, ["seen", "still down\nat 12"]);
     assert_eq!(answer["issue"]["attachments"].as_array().unwrap().len(), 1);
+    closes(services, issue, id).await;
+}
+
+async fn closes(services: &Services, issue: serde_json::Value, id: serde_json::Value) {
     let found = shown(
         &call(services, "redmine::find", json!(["close/me"]))
             .await
@@ -300,11 +304,15 @@ async fn refuses(real: &RealRedmine, services: &Services) {
         )
         .await,
     );
-    assert_eq!(said, "dedup_key is too long (maximum is 255 characters)");
+    assert_eq!(said, "Dedup key is too long (maximum is 255 characters)");
     assert_eq!(
         refusal(call(services, "redmine::close", json!([99_999])).await),
         "issue 99999 does not exist"
     );
+    refuses_other_keys(real).await;
+}
+
+async fn refuses_other_keys(real: &RealRedmine) {
     let wrong = real.services(&"d".repeat(40), "1");
     for (verb, arguments) in [
         ("redmine::find", json!(["host/web01"])),
