@@ -108,6 +108,9 @@ pub enum Mischief {
     LoseAnswer,
     /// Carried out, but the body comes one byte at a time, 20 a second.
     SlowBody,
+    /// Carried out, but answered only after this time; with none, this request goes well and the
+    /// mischief waits for the next one.
+    Delay(Duration),
 }
 
 /// How a stand-in answers a request: its whole behaviour.
@@ -223,6 +226,11 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
             Err(io::ErrorKind::ConnectionAborted.into())
         }
         Some(Mischief::SlowBody) => slow((shared.answer)(&seen)),
+        Some(Mischief::Delay(time)) => {
+            let reply = (shared.answer)(&seen);
+            tokio::time::sleep(time).await;
+            whole(reply)
+        }
     }
 }
 

@@ -1,15 +1,24 @@
 //! All tests in one binary: what is promised, shown on the real thing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod acting;
+mod address_policy;
+mod canopsis;
 mod decode_json;
 mod decode_mail;
 mod decode_trap;
 mod decode_webhook;
+mod file_action;
 mod house;
+mod http_action;
+mod mail_action;
 mod mutate;
+mod pagerduty;
 mod path;
 mod pipe;
 mod post_stand_in;
+mod redmine;
+mod redmine_real;
 mod sendevt;
 mod spool;
 mod store;

@@ -175,8 +175,12 @@ fn headers(map: Option<&BTreeMap<String, Value>>) -> Result<Vec<HeaderValue>, Fa
                 "the header `{name}` is set by us or an option"
             )));
         }
-        let header = HeaderName::new_from_ascii(name.clone());
-        let header = header.map_err(|_| Failure::refused(format!("{name:?} is no header name")))?;
+        // The library lets line breaks in a name pass, so the name is checked here.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let header = Some(name.clone()).filter(|name| name.bytes().all(plain));
+        let header = header.and_then(|name| HeaderName::new_from_ascii(name).ok());
+        let no_name = || Failure::refused(format!("{name:?} is no header name"));
+        let header = header.ok_or_else(no_name)?;
         let Some(text) = value.as_text() else {
             return Err(wrong(&format!("headers.{name}"), "text", value));
         };

@@ -28,9 +28,12 @@ pub(super) struct Known {
     pub(super) is_closed: bool,
 }
 
+/// A list and when it was asked for.
+type Dated = (Instant, Arc<Vec<Known>>);
+
 /// Lists by the path they came from.
 #[derive(Default)]
-pub(super) struct Cache(Mutex<HashMap<String, (Instant, Arc<Vec<Known>>)>>);
+pub(super) struct Cache(Mutex<HashMap<String, Dated>>);
 
 /// Which list a name belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]

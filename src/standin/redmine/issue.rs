@@ -222,7 +222,10 @@ impl State {
                 .find(|(known, _)| *known == id)
                 .map_or("", |known| known.1);
             if value.chars().count() > FIELD_CHARS_MAX {
-                complaints.push(format!("{name} is too long (maximum is 255 characters)"));
+                complaints.push(format!(
+                    "{} is too long (maximum is 255 characters)",
+                    humanized(name)
+                ));
             }
         }
         if uploads(sent)
@@ -277,7 +280,7 @@ impl State {
 
 fn body(seen: &Seen) -> Result<Map<String, Value>, Reply> {
     let kind = seen.header("content-type").unwrap_or("");
-    if !kind.starts_with("application/json") {
+    if !kind.starts_with("application/json") || seen.body.is_empty() {
         return Ok(Map::new());
     }
     let error = |status, text| Reply::json(status, &json!({"status": status, "error": text}));
@@ -285,7 +288,12 @@ fn body(seen: &Seen) -> Result<Map<String, Value>, Reply> {
         serde_json::from_slice(&seen.body).map_err(|_| error(400, "Bad Request"))?;
     match parsed.get("issue") {
         Some(Value::Object(issue)) => Ok(issue.clone()),
-        None => Ok(Map::new()),
+        // Without the wrapper Redmine still reads the project (seen), and nothing else.
+        None => Ok(parsed
+            .get("project_id")
+            .map(|project| ("project_id".to_owned(), project.clone()))
+            .into_iter()
+            .collect()),
         Some(_) => Err(error(500, "Internal Server Error")),
     }
 }
@@ -315,6 +323,14 @@ fn uploads(sent: &Map<String, Value>) -> Vec<(String, String)> {
     let list = sent.get("uploads").and_then(Value::as_array);
     let one = |upload: &Value| (plain(&upload["token"]), plain(&upload["filename"]));
     list.into_iter().flatten().map(one).collect()
+}
+
+/// Rails writes `dedup_key` as "Dedup key" in its sentences (seen).
+fn humanized(name: &str) -> String {
+    let spaced = name.replace('_', " ");
+    let mut chars = spaced.chars();
+    let first = chars.next().map(|char| char.to_ascii_uppercase());
+    first.into_iter().chain(chars).collect()
 }
 
 fn reference(known: &[(u64, &str)], id: u64) -> Value {

@@ -1,0 +1,412 @@
+//! `canopsis::*` against the stand-in, and the stand-in against the recorded events.
+
+use std::time::Duration;
+
+use serde_json::json;
+use vigie::action::canopsis::{Service, Settings};
+use vigie::action::http::{Client, Request};
+use vigie::action::{FailureKind, Services};
+use vigie::event::Value;
+use vigie::standin::canopsis::AUTHKEY;
+use vigie::standin::{Canopsis, Mischief, Reply};
+
+use crate::acting::{away, call, refusal, secret, shown};
+
+fn services(standin: &Canopsis) -> Services {
+    let (folder, file) = secret(AUTHKEY);
+    let settings = Settings {
+        endpoint: standin.url(),
+        authkey_file: Some(file),
+        timeout: "2s".to_owned(),
+        ..Settings::default()
+    };
+    Services {
+        canopsis: Some(Service::prepare(settings, folder.path()).unwrap()),
+        ..Services::default()
+    }
+}
+
+async fn with_alarm() -> (Canopsis, Services) {
+    let standin = Canopsis::start_with(Duration::ZERO).await.unwrap();
+    let services = services(&standin);
+    let check =
+        json!([{"component": "web01", "resource": "HTTP", "state": 3, "output": "no answer"}]);
+    call(&services, "canopsis::check", check).await.unwrap();
+    (standin, services)
+}
+
+#[tokio::test]
+async fn a_check_opens_an_alarm_and_keeps_further_fields() {
+    let standin = Canopsis::start().await.unwrap();
+    let services = services(&standin);
+    let check = json!([{"component": "web01", "resource": "HTTP", "state": "major", "output": "slow",
+        "long_output": "tried 3 times", "timestamp": "2026-11-20T16:00:00Z", "author": "alice",
+        "customer": "ACME", "perf_data": {"ms": 12}}]);
+    let outcome = shown(&call(&services, "canopsis::check", check).await.unwrap());
+    assert_eq!(outcome["entity"], "HTTP/web01");
+    assert_eq!(outcome["event"]["state"], 2);
+    let event = &standin.events()[0];
+    assert_eq!(event["connector"], "vigie");
+    assert_eq!(event["connector_name"], "main");
+    assert_eq!(event["source_type"], "resource");
+    assert_eq!(event["timestamp"], 1_795_190_400);
+    assert_eq!(event["customer"], "ACME");
+    assert_eq!(event["perf_data"]["ms"], 12);
+    let alarm = &standin.alarms()[0];
+    assert_eq!((alarm.entity.as_str(), alarm.state), ("HTTP/web01", 2));
+    let sent = &standin.requests()[0];
+    assert_eq!(sent.header("x-canopsis-authkey"), Some(AUTHKEY));
+    assert_eq!(sent.asked("authkey"), None);
+}
+
+#[tokio::test]
+async fn a_component_alone_is_an_entity_too() {
+    let standin = Canopsis::start().await.unwrap();
+    let services = services(&standin);
+    let check = json!([{"component": "web01", "state": "critical", "connector": "zabbix", "connector_name": "z1"}]);
+    call(&services, "canopsis::check", check).await.unwrap();
+    assert_eq!(standin.events()[0]["source_type"], "component");
+    assert_eq!(standin.events()[0]["connector"], "zabbix");
+    let found = call(&services, "canopsis::find", json!(["web01"]))
+        .await
+        .unwrap();
+    assert_eq!(shown(&found)["entity"], "web01");
+}
+
+#[tokio::test]
+async fn a_wrong_check_is_refused_before_it_is_sent() {
+    let standin = Canopsis::start().await.unwrap();
+    let services = services(&standin);
+    for (check, complaint) in [
+        (
+            json!({"component": "a", "state": 4}),
+            "`state` is 4; it must be 0 to 3",
+        ),
+        (
+            json!({"component": "a", "state": "bad"}),
+            "`state` is \"bad\"",
+        ),
+        (
+            json!({"component": "a"}),
+            "`state` must be 0 to 3, or ok, minor, major, critical, not nothing",
+        ),
+        (
+            json!({"component": " ", "state": 1}),
+            "`component` is missing or blank",
+        ),
+        (json!({"state": 1}), "`component` is missing or blank"),
+        (
+            json!({"component": "a", "state": 1, "timestamp": "soon"}),
+            "`timestamp` must be",
+        ),
+        (
+            json!({"component": ["a"], "state": 1}),
+            "`component` must be text, not a list",
+        ),
+        (
+            json!({"component": "a", "state": 1, "event_type": "ack"}),
+            "`event_type` is set by the verb",
+        ),
+    ] {
+        let said = refusal(call(&services, "canopsis::check", json!([check])).await);
+        assert!(said.contains(complaint), "{said}");
+    }
+    assert!(standin.requests().is_empty());
+}
+
+#[tokio::test]
+async fn failed_events_are_a_refusal_although_the_status_is_200() {
+    let standin = Canopsis::start().await.unwrap();
+    let services = services(&standin);
+    let failed = json!({"sent_events": [], "failed_events": [{"a": 1}], "retry_events": []});
+    standin.fail_next(1, Mischief::Answer(Reply::json(200, &failed)));
+    let check = json!([{"component": "web01", "state": 1}]);
+    let said = refusal(call(&services, "canopsis::check", check.clone()).await);
+    assert!(
+        said.starts_with("Canopsis refused the event: {") && said.contains("web01"),
+        "{said}"
+    );
+    standin.clog(true);
+    assert!(
+        away(call(&services, "canopsis::check", check.clone()).await)
+            .message
+            .contains("retry_events")
+    );
+    standin.clog(false);
+    standin.fail_next(1, Mischief::Answer(Reply::json(200, &json!({}))));
+    let failure = call(&services, "canopsis::check", check).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Other);
+}
+
+#[tokio::test]
+async fn a_wrong_key_and_trouble_are_told_apart() {
+    let standin = Canopsis::start().await.unwrap();
+    let (folder, file) = secret("wrong-key-of-somebody");
+    let settings = Settings {
+        endpoint: standin.url(),
+        authkey_file: Some(file),
+        ..Settings::default()
+    };
+    let wrong = Services {
+        canopsis: Some(Service::prepare(settings, folder.path()).unwrap()),
+        ..Services::default()
+    };
+    let check = json!([{"component": "web01", "state": 1}]);
+    assert_eq!(
+        refusal(call(&wrong, "canopsis::check", check.clone()).await),
+        "Canopsis does not know this authkey"
+    );
+    assert!(!format!("{wrong:?}").contains("wrong-key-of-somebody"));
+    let services = services(&standin);
+    let maintenance = Reply::json(503, &json!({"error": "canopsis is under maintenance"}));
+    standin.fail_next(1, Mischief::Answer(maintenance));
+    let failure = away(call(&services, "canopsis::check", check.clone()).await);
+    assert!(failure.message.contains("under maintenance"));
+    standin.answer_next(1, 408);
+    away(call(&services, "canopsis::check", check.clone()).await);
+    standin.answer_next(1, 403);
+    refusal(call(&services, "canopsis::check", check).await);
+}
+
+#[tokio::test]
+async fn an_alarm_is_acted_on_by_what_it_is_about() {
+    let (standin, services) = with_alarm().await;
+    let steps = [
+        ("ack", json!(["web01", "HTTP", {"comment": "looking"}])),
+        (
+            "comment",
+            json!([{"component": "web01", "resource": "HTTP", "comment": "x".repeat(300)}]),
+        ),
+        (
+            "ticket",
+            json!(["web01", "HTTP", {"ticket": "42", "url": "http://redmine.example/issues/42", "system_name": "redmine", "data": {"priority": 4}}]),
+        ),
+        ("snooze", json!(["web01", "HTTP", {"duration": "15m"}])),
+        (
+            "cancel",
+            json!(["web01", "HTTP", {"comment": "false alarm"}]),
+        ),
+    ];
+    for (verb, arguments) in steps {
+        let outcome = call(&services, &format!("canopsis::{verb}"), arguments)
+            .await
+            .unwrap();
+        assert_eq!(
+            shown(&outcome),
+            json!({"changed": true, "id": "alarm-1"}),
+            "{verb}"
+        );
+    }
+    let alarm = standin.alarms().pop().unwrap();
+    assert!(alarm.acked && alarm.snoozed && alarm.canceled);
+    assert_eq!(alarm.ticket.as_deref(), Some("42"));
+    assert_eq!(alarm.comments[1].chars().count(), 255, "comments are cut");
+    call(&services, "canopsis::ackremove", json!(["web01", "HTTP"]))
+        .await
+        .unwrap();
+    assert!(!standin.alarms()[0].acked);
+    let found = shown(
+        &call(&services, "canopsis::find", json!(["web01", "HTTP"]))
+            .await
+            .unwrap(),
+    );
+    assert_eq!(
+        (&found["state"], &found["acked"], &found["canceled"]),
+        (&json!(3), &json!(false), &json!(true))
+    );
+}
+
+#[tokio::test]
+async fn what_is_already_done_is_done() {
+    let (_standin, services) = with_alarm().await;
+    for verb in ["cancel", "snooze"] {
+        for changed in [true, false] {
+            let arguments = match verb {
+                "snooze" => json!(["web01", "HTTP", {"duration": "1m"}]),
+                _ => json!(["web01", "HTTP"]),
+            };
+            let outcome = call(&services, &format!("canopsis::{verb}"), arguments)
+                .await
+                .unwrap();
+            assert_eq!(
+                outcome.get("changed"),
+                Some(&Value::Bool(changed)),
+                "{verb}"
+            );
+        }
+    }
+    let outcome = call(&services, "canopsis::cancel", json!(["unknown", "HTTP"]))
+        .await
+        .unwrap();
+    assert_eq!(shown(&outcome), json!({"changed": false, "id": null}));
+    assert_eq!(
+        call(&services, "canopsis::find", json!(["unknown"]))
+            .await
+            .unwrap(),
+        Value::Null
+    );
+}
+
+#[tokio::test]
+async fn wrong_actions_are_refused_before_they_are_sent() {
+    let (standin, services) = with_alarm().await;
+    let before = standin.requests().len();
+    for (verb, arguments, complaint) in [
+        (
+            "comment",
+            json!(["web01", "HTTP"]),
+            "`comment` is missing or blank",
+        ),
+        (
+            "ticket",
+            json!(["web01", "HTTP", {"url": "x"}]),
+            "`ticket` is missing or blank",
+        ),
+        (
+            "ticket",
+            json!(["web01", "HTTP", {"ticket": "1", "url": "x".repeat(256)}]),
+            "`url` is longer than 255",
+        ),
+        (
+            "snooze",
+            json!(["web01", "HTTP", {"duration": 15}]),
+            "`duration` must be text like",
+        ),
+        ("ack", json!(["web01", 7]), "`resource` must be text"),
+        (
+            "ack",
+            json!(["", "HTTP"]),
+            "`component` is missing or blank",
+        ),
+        (
+            "ack",
+            json!(["web01", {"coment": "x"}]),
+            "did you mean `comment`?",
+        ),
+        (
+            "resolve",
+            json!(["web01", "HTTP", {"wait": "2h"}]),
+            "`wait` must be at most 1h",
+        ),
+    ] {
+        let said = refusal(call(&services, &format!("canopsis::{verb}"), arguments).await);
+        assert!(said.contains(complaint), "{verb}: {said}");
+    }
+    assert_eq!(standin.requests().len(), before);
+    let said = {
+        let errors = json!({"errors": {"comment": "Comment is odd."}});
+        standin.fail_next(1, Mischief::Delay(Duration::ZERO));
+        standin.fail_next(1, Mischief::Answer(Reply::json(400, &errors)));
+        refusal(call(&services, "canopsis::ack", json!(["web01", "HTTP"])).await)
+    };
+    assert_eq!(said, "Canopsis refused it: comment: Comment is odd.");
+}
+
+#[tokio::test]
+async fn resolving_says_recovered_and_waits_only_if_asked() {
+    let standin = Canopsis::start_with(Duration::from_millis(300))
+        .await
+        .unwrap();
+    let services = services(&standin);
+    let check = json!([{"component": "web01", "resource": "HTTP", "state": 3}]);
+    call(&services, "canopsis::check", check).await.unwrap();
+    let outcome = call(&services, "canopsis::resolve", json!(["web01", "HTTP"]))
+        .await
+        .unwrap();
+    assert_eq!(
+        shown(&outcome),
+        json!({"entity": "HTTP/web01", "resolved": null})
+    );
+    assert_eq!(standin.events()[1]["state"], 0);
+    assert_eq!(standin.events()[1]["event_type"], "check");
+    assert!(!standin.alarms()[0].resolved, "state 0 is not resolved yet");
+    let waited = json!(["web01", "HTTP", {"wait": "5s", "output": "fine again"}]);
+    let outcome = call(&services, "canopsis::resolve", waited).await.unwrap();
+    assert_eq!(shown(&outcome)["resolved"], true);
+    assert!(standin.alarms()[0].resolved);
+    assert_eq!(standin.events()[2]["output"], "fine again");
+}
+
+#[tokio::test]
+async fn an_alarm_that_stays_open_is_told_within_the_wait() {
+    let standin = Canopsis::start().await.unwrap();
+    let services = services(&standin);
+    call(
+        &services,
+        "canopsis::check",
+        json!([{"component": "web01", "state": 3}]),
+    )
+    .await
+    .unwrap();
+    let outcome = call(
+        &services,
+        "canopsis::resolve",
+        json!(["web01", {"wait": "100ms"}]),
+    )
+    .await
+    .unwrap();
+    assert_eq!(shown(&outcome)["resolved"], false);
+    let nothing = call(
+        &services,
+        "canopsis::resolve",
+        json!(["other", {"wait": "1s"}]),
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        shown(&nothing)["resolved"],
+        true,
+        "nothing open is resolved"
+    );
+}
+
+#[test]
+fn wrong_settings_are_named() {
+    let (folder, _) = secret(AUTHKEY);
+    let prepare = |text: &str| {
+        let settings: Settings = toml::from_str(text).map_err(|why| why.to_string())?;
+        Service::prepare(settings, folder.path()).map(drop)
+    };
+    assert!(prepare("authkey_file = \"secret\"").is_ok());
+    assert!(
+        prepare("")
+            .unwrap_err()
+            .contains("authkey_file or authkey_env")
+    );
+    assert!(
+        prepare("authkey_file = \"secret\"\nconnector = \"\"")
+            .unwrap_err()
+            .contains("`connector` is blank")
+    );
+    assert!(
+        prepare("authkey = \"x\"")
+            .unwrap_err()
+            .contains("unknown field")
+    );
+}
+
+/// The stand-in does with the recorded events what Canopsis' source does with them.
+#[tokio::test]
+async fn the_standin_sorts_events_as_canopsis_does() {
+    let standin = Canopsis::start().await.unwrap();
+    let recorded: serde_json::Value =
+        serde_json::from_str(include_str!("../data/canopsis/events.json")).unwrap();
+    for one in recorded.as_array().unwrap() {
+        let mut request =
+            Request::new("POST", format!("{}/api/v4/event", standin.url())).json(&one["event"]);
+        request
+            .headers
+            .push(("x-canopsis-authkey".to_owned(), AUTHKEY.to_owned()));
+        let answer = Client::default()
+            .send(request)
+            .await
+            .unwrap()
+            .json()
+            .unwrap();
+        let list = match one["expect"].as_str() {
+            Some("failed_events") => "failed_events",
+            _ => "sent_events",
+        };
+        assert_eq!(answer[list].as_array().unwrap().len(), 1, "{}", one["name"]);
+    }
+}
