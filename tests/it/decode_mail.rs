@@ -265,6 +265,8 @@ fn raw_bytes_in_a_header_are_decoded_by_declaration_or_guess() {
     assert_eq!(subject(&sjis("復旧")), "復旧");
     assert_eq!(subject(&encoding_rs::EUC_JP.encode("障害").0), "障害");
     assert_eq!(subject(&encoding_rs::ISO_2022_JP.encode("障害").0), "障害");
+    assert_eq!(subject(b"\x1b$BF|\x1b(B\x1b$BK\\\x1b(B"), "日本");
+    assert_eq!(subject(b"\x1b[31mred\x1b[0m"), "\x1b[31mred\x1b[0m");
     for french in [
         "Problème réseau",
         "état",
