@@ -19,7 +19,6 @@ use crate::fault::ScriptError;
 use crate::flow::Flow;
 use crate::journal::{Journal, Start};
 use crate::run::{Conductor, Interrupted, Work};
-use crate::script::convert::to_dynamic;
 
 /// Events that are read and filtered at a time.
 pub const LOOK_EVENTS_MAX: usize = 64;
@@ -158,7 +157,7 @@ impl Dispatcher {
                     return (event, Err(ScriptError::sentence(why)));
                 }
                 blackbox.enter(thread, &RunId::new(&event.id, &flow.name), 0);
-                let verdict = engine.filter(&flow.script, to_dynamic(&event.body), thinking);
+                let verdict = engine.filter(&flow.script, &event.body, thinking);
                 (event, verdict)
             };
             let judged = events.into_iter().map(judge).collect();

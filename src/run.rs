@@ -24,8 +24,6 @@ use crate::locals::RunLocals;
 use crate::metrics::Metrics;
 use crate::recall::Versions;
 use crate::replay::{Asked, Replay};
-use crate::script::convert::to_dynamic;
-use crate::script::events::Events;
 use crate::secret::Secret;
 use crate::store::{Store, StoreError};
 use crate::thinkers::Thinkers;
@@ -148,10 +146,7 @@ impl Conductor {
         let blackbox = self.blackbox.clone();
         self.thinkers.submit(move |engine, thread| {
             blackbox.enter(thread, &run, position);
-            let input = Input {
-                bound: bind(&script, &events),
-                thinking,
-            };
+            let input = Input { events, thinking };
             let (end, replay) = engine.step(&script, input, replay);
             blackbox.leave(thread);
             if let Some(mut replay) = replay {
@@ -289,22 +284,6 @@ impl Conductor {
         work.seat.settle();
         self.metrics.ended(state);
         Ok(state)
-    }
-}
-
-fn bind(script: &Script, events: &Arc<Vec<Event>>) -> Vec<(&'static str, rhai::Dynamic)> {
-    if script.bundle().is_batch {
-        return vec![("events", rhai::Dynamic::from(Events(Arc::clone(events))))];
-    }
-    match events.first() {
-        Some(event) => vec![
-            ("event", to_dynamic(&event.body)),
-            ("meta", to_dynamic(&event.meta_value())),
-        ],
-        None => vec![
-            ("event", rhai::Dynamic::UNIT),
-            ("meta", rhai::Dynamic::UNIT),
-        ],
     }
 }
 
