@@ -133,6 +133,8 @@ impl Engine {
         if !script.has_filter {
             return Ok(true);
         }
+        // What comes in is not the script's doing: its limit counts from here.
+        let event = to_dynamic(event);
         step::begin(None, thinking);
         let options = CallFnOptions::new().eval_ast(false);
         let verdict = self.rhai.call_fn_with_options::<Dynamic>(
@@ -140,7 +142,7 @@ impl Engine {
             &mut Scope::new(),
             &script.ast,
             "filter",
-            (to_dynamic(event),),
+            (event,),
         );
         let (_, stop) = step::end();
         if let Some(limit) = stop {
