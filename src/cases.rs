@@ -8,7 +8,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::compile::Script;
 use crate::document;
 use crate::engine::{Engine, Input, StepEnd};
 use crate::error::Diagnostic;
@@ -16,8 +15,6 @@ use crate::event::{Event, EventId, Incoming, Meta, Value};
 use crate::flow::Flow;
 use crate::gate::{Answer, Gate, Question};
 use crate::replay::show;
-use crate::script::convert::to_dynamic;
-use crate::script::events::Events;
 use crate::source::{mail, snmp};
 
 /// Cases that one file may have.
@@ -125,7 +122,7 @@ fn judge_inside(engine: &Engine, flow: &Flow, case: &Case) -> Result<(), String>
     let events = events(flow, case, now)?;
     let thinking = Duration::from_secs(flow.settings.run_seconds_max);
     for event in &events {
-        let passed = engine.filter(&flow.script, to_dynamic(&event.body), thinking);
+        let passed = engine.filter(&flow.script, &event.body, thinking);
         match passed.map_err(|error| format!("the filter raised: {}", error.diagnostic()))? {
             true if case.filtered => return Err("the filter let the event through".to_owned()),
             false if !case.filtered => return Err("the filter said no".to_owned()),
@@ -137,7 +134,7 @@ fn judge_inside(engine: &Engine, flow: &Flow, case: &Case) -> Result<(), String>
     }
     let gate = CaseGate::new(case, now);
     let input = Input {
-        bound: bind(&flow.script, events),
+        events: events.into(),
         thinking,
     };
     let (end, gate) = engine.step(&flow.script, input, gate);
@@ -177,23 +174,6 @@ fn events(flow: &Flow, case: &Case, now: Timestamp) -> Result<Vec<Event>, String
             meta: event.meta,
         })
         .collect())
-}
-
-fn bind(script: &Script, events: Vec<Event>) -> Vec<(&'static str, rhai::Dynamic)> {
-    if script.bundle().is_batch {
-        return vec![("events", rhai::Dynamic::from(Events(events.into())))];
-    }
-    let first = events.first();
-    vec![
-        (
-            "event",
-            first.map_or(rhai::Dynamic::UNIT, |event| to_dynamic(&event.body)),
-        ),
-        (
-            "meta",
-            first.map_or(rhai::Dynamic::UNIT, |event| to_dynamic(&event.meta_value())),
-        ),
-    ]
 }
 
 /// A value as a case writes it; times are text.

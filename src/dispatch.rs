@@ -19,8 +19,6 @@ use crate::fault::ScriptError;
 use crate::flow::Flow;
 use crate::journal::{Journal, Start};
 use crate::run::{Conductor, Interrupted, Work};
-use crate::script::convert::to_dynamic;
-use crate::store::StoreError;
 
 /// Events that are read and filtered at a time.
 pub const LOOK_EVENTS_MAX: usize = 64;
@@ -49,15 +47,18 @@ pub struct Dispatcher {
     pub paused: watch::Receiver<bool>,
 }
 
+/// An event with what the filter said about it.
+pub(crate) type Judged = (Event, Result<bool, ScriptError>);
+
 /// What the dispatcher keeps in mind between events.
-struct Mind {
+pub(crate) struct Mind {
     turns: Turns,
     ahead: Arc<Semaphore>,
     at_once: Arc<Semaphore>,
     at_once_max: usize,
     troubles: Arc<Mutex<HashMap<String, Arc<Notes>>>>,
     /// Below this, an event may have had its run before the last process died.
-    restart_end: u64,
+    pub(crate) restart_end: u64,
     /// Events whose filter killed the process once too often.
     doomed: BTreeSet<u64>,
 }
@@ -138,12 +139,12 @@ impl Dispatcher {
     }
 
     /// Asks the filter about each event, on a thinking thread.
-    async fn judge(
+    pub(crate) async fn judge(
         &self,
         mind: &Mind,
         flow: &Arc<Flow>,
         events: Vec<Event>,
-    ) -> Result<Vec<(Event, Result<bool, ScriptError>)>, Interrupted> {
+    ) -> Result<Vec<Judged>, Interrupted> {
         let (answer, judged) = oneshot::channel();
         let thinking = Duration::from_secs(flow.settings.run_seconds_max);
         let blackbox = self.conductor.blackbox.clone();
@@ -156,7 +157,7 @@ impl Dispatcher {
                     return (event, Err(ScriptError::sentence(why)));
                 }
                 blackbox.enter(thread, &RunId::new(&event.id, &flow.name), 0);
-                let verdict = engine.filter(&flow.script, to_dynamic(&event.body), thinking);
+                let verdict = engine.filter(&flow.script, &event.body, thinking);
                 (event, verdict)
             };
             let judged = events.into_iter().map(judge).collect();
@@ -195,90 +196,13 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Collects what passed the filter until the batch is full or old enough.
-    async fn begin_batch(
-        &mut self,
-        mind: &mut Mind,
-        flow: &Arc<Flow>,
-        judged: Vec<(Event, Result<bool, ScriptError>)>,
-    ) -> Result<(), Interrupted> {
-        let Some(batch) = &flow.settings.batch else {
-            return Ok(());
-        };
-        let mut collected = Vec::new();
-        self.sift(mind, flow, judged, &mut collected).await?;
-        let until = tokio::time::Instant::now() + batch.age_max.0;
-        let mut tail = self.channel.watch();
-        while !collected.is_empty() && collected.len() < batch.size_max {
-            let next = lock(&self.progress).next;
-            let room = (batch.size_max - collected.len()).min(LOOK_EVENTS_MAX);
-            let events = self
-                .conductor
-                .store
-                .events(&self.channel.name, next, room)?;
-            if !events.is_empty() {
-                let judged = self.judge(mind, flow, events).await?;
-                self.sift(mind, flow, judged, &mut collected).await?;
-                continue;
-            }
-            tokio::select! {
-                () = tokio::time::sleep_until(until) => break,
-                changed = tail.changed() => if changed.is_err() { break },
-                _ = self.stop.changed() => return Ok(()),
-            }
-        }
-        if !collected.is_empty() {
-            let permit = mind.permit().await;
-            self.begin(mind, flow, collected, permit);
-        }
-        Ok(())
-    }
-
-    async fn sift(
-        &self,
-        mind: &Mind,
-        flow: &Arc<Flow>,
-        judged: Vec<(Event, Result<bool, ScriptError>)>,
-        collected: &mut Vec<Event>,
-    ) -> Result<(), Interrupted> {
-        for (event, verdict) in judged {
-            let number = event.id.number;
-            let had = number < mind.restart_end && self.was_in_a_batch(flow, number)?;
-            match verdict {
-                Ok(true) if !had => {
-                    lock(&self.progress).pass(number, true);
-                    collected.push(event);
-                }
-                Err(error) if !had => {
-                    let run = RunId::new(&event.id, &flow.name);
-                    let journal = Journal::begin(run, self.start(flow, &[number], None));
-                    self.conductor.refuse(journal, &error).await?;
-                    lock(&self.progress).pass(number, false);
-                }
-                _ => lock(&self.progress).pass(number, false),
-            }
-        }
-        Ok(())
-    }
-
-    /// True if a run of this flow that began at or before `number` holds it.
-    fn was_in_a_batch(&self, flow: &Flow, number: u64) -> Result<bool, StoreError> {
-        let size_max = flow
-            .settings
-            .batch
-            .as_ref()
-            .map_or(1, |batch| batch.size_max as u64);
-        self.conductor
-            .holds(&self.channel.name, &flow.name, number, size_max)
-    }
-
     /// True if the run's beginning is on disk.
     fn has_begun(&self, run: &RunId) -> Result<bool, Interrupted> {
         let journal = self.conductor.journal(run)?;
         Ok(journal.is_some_and(|journal| journal.start().is_some()))
     }
 
-    fn start(&self, flow: &Flow, events: &[u64], trouble: Option<String>) -> Start {
+    pub(crate) fn start(&self, flow: &Flow, events: &[u64], trouble: Option<String>) -> Start {
         Start {
             at: self.conductor.clock.now(),
             flow: flow.path(),
@@ -289,7 +213,7 @@ impl Dispatcher {
         }
     }
 
-    fn begin(
+    pub(crate) fn begin(
         &self,
         mind: &mut Mind,
         flow: &Arc<Flow>,
@@ -401,7 +325,7 @@ impl Mind {
         }
     }
 
-    async fn permit(&self) -> OwnedSemaphorePermit {
+    pub(crate) async fn permit(&self) -> OwnedSemaphorePermit {
         loop {
             // The semaphore is never closed; asking again is only there for the types.
             if let Ok(permit) = Arc::clone(&self.ahead).acquire_owned().await {

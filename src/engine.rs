@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::collections::BTreeSet;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use rhai::packages::{Package, StandardPackage};
@@ -14,10 +14,11 @@ use rhai::{CallFnOptions, Dynamic, EvalAltResult, FuncRegistration, Module, Nati
 use rhai::{OptimizationLevel, Position, Scope};
 
 use crate::compile::{Script, ScriptResolver};
-use crate::event::Value;
+use crate::event::{Event, Value};
 use crate::fault::ScriptError;
 use crate::gate::{Answer, Gate, HostWord, Question};
 use crate::script::convert::{from_dynamic, to_dynamic};
+use crate::script::events::Events;
 use crate::script::{self, complain};
 use crate::step::{self, Stop};
 use crate::vocabulary;
@@ -60,10 +61,10 @@ pub enum StepEnd {
     Failed(ScriptError),
 }
 
-/// What a script finds bound when it begins.
+/// What a step begins with.
 pub struct Input {
-    /// `event` and `meta`, or `events` for a batch.
-    pub bound: Vec<(&'static str, Dynamic)>,
+    /// The event, or those of a batch.
+    pub events: Arc<Vec<Event>>,
     /// How long it may think, from the flow's `run_seconds_max`.
     pub thinking: Duration,
 }
@@ -95,7 +96,7 @@ impl Engine {
     /// Runs a script from the top. Must be called on a thread with a large stack.
     pub fn step<G: Gate>(&self, script: &Script, input: Input, gate: G) -> (StepEnd, Option<G>) {
         let mut scope = Scope::new();
-        for (name, value) in input.bound {
+        for (name, value) in bind(script, input.events) {
             scope.push_constant_dynamic(name, value);
         }
         step::begin(Some(Box::new(gate)), input.thinking);
@@ -126,12 +127,14 @@ impl Engine {
     pub fn filter(
         &self,
         script: &Script,
-        event: Dynamic,
+        event: &Value,
         thinking: Duration,
     ) -> Result<bool, ScriptError> {
         if !script.has_filter {
             return Ok(true);
         }
+        // What comes in is not the script's doing: its limit counts from here.
+        let event = to_dynamic(event);
         step::begin(None, thinking);
         let options = CallFnOptions::new().eval_ast(false);
         let verdict = self.rhai.call_fn_with_options::<Dynamic>(
@@ -154,6 +157,17 @@ impl Engine {
     fn failed(&self, script: &Script, error: &EvalAltResult) -> StepEnd {
         StepEnd::Failed(ScriptError::from_rhai(&script.bundle, error))
     }
+}
+
+/// `event` and `meta`, or `events` for a batch.
+fn bind(script: &Script, events: Arc<Vec<Event>>) -> Vec<(&'static str, Dynamic)> {
+    if script.bundle.is_batch {
+        return vec![("events", Dynamic::from(Events(events)))];
+    }
+    let first = events.first();
+    let event = first.map_or(Dynamic::UNIT, |event| to_dynamic(&event.body));
+    let meta = first.map_or(Dynamic::UNIT, |event| to_dynamic(&event.meta_value()));
+    vec![("event", event), ("meta", meta)]
 }
 
 fn limit(rhai: &mut rhai::Engine) {

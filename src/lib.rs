@@ -40,6 +40,7 @@ pub mod listener;
 // what a run has done, and may do next
 pub mod attempt;
 pub mod blackbox;
+pub mod entry;
 pub mod journal;
 pub mod replay;
 
@@ -49,9 +50,12 @@ pub mod store;
 // the path of an event
 pub mod channel;
 pub mod claim;
+mod collect;
 pub mod dispatch;
+mod keep;
 pub mod locals;
 pub mod metrics;
+pub mod perform;
 pub mod recall;
 pub mod run;
 pub mod tries;

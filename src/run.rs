@@ -4,13 +4,13 @@
 //! performed before the wish for it is on disk; a finished action is never performed again.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::action::{self, Call, Failure, Repeat, Services, Verb};
-use crate::attempt::{self, Next, Tries};
+use crate::action::{self, Failure, Repeat, Services, Verb};
+use crate::attempt::{Next, Tries};
 use crate::blackbox::{BlackBox, STRIKES_MAX};
 use crate::channel::Channels;
 use crate::claim::{Notes, Seat};
@@ -19,21 +19,15 @@ use crate::compile::Script;
 use crate::engine::{Input, StepEnd};
 use crate::event::{Event, Value};
 use crate::flow::{Flow, InDoubt};
-use crate::journal::{End, EndState, Entry, Journal, Outcome};
-use crate::locals::{Effects, RunLocals};
+use crate::journal::{End, EndState, Entry, Journal};
+use crate::locals::RunLocals;
 use crate::metrics::Metrics;
 use crate::recall::Versions;
 use crate::replay::{Asked, Replay};
-use crate::script::convert::to_dynamic;
-use crate::script::events::Events;
 use crate::secret::Secret;
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::thinkers::Thinkers;
 use crate::tries::TriesRecord;
-use crate::vault;
-
-/// Longest time that one try of one action may take, whatever the target does.
-pub const ACTION_SECONDS_MAX: Duration = Duration::from_secs(600);
 
 /// Everything that runs share.
 pub struct Conductor {
@@ -152,10 +146,7 @@ impl Conductor {
         let blackbox = self.blackbox.clone();
         self.thinkers.submit(move |engine, thread| {
             blackbox.enter(thread, &run, position);
-            let input = Input {
-                bound: bind(&script, &events),
-                thinking,
-            };
+            let input = Input { events, thinking };
             let (end, replay) = engine.step(&script, input, replay);
             blackbox.leave(thread);
             if let Some(mut replay) = replay {
@@ -249,123 +240,6 @@ impl Conductor {
         }
     }
 
-    async fn perform(&self, work: &Work, tries: &TriesRecord) -> Result<Value, Failure> {
-        let command = work.journal.command(tries.command);
-        let Some(question) = command.map(|command| &command.question) else {
-            return Err(Failure::refused("the journal lost a command"));
-        };
-        let Some((action, verb)) = action::find(&question.word) else {
-            return Err(Failure::refused("the verb is gone"));
-        };
-        let secrets = Arc::clone(&self.secrets.read().unwrap_or_else(PoisonError::into_inner));
-        let arguments = vault::open(&question.arguments, &secrets)?;
-        let services = Arc::clone(&self.services.read().unwrap_or_else(PoisonError::into_inner));
-        let key = attempt::key(&work.journal.run, tries.command);
-        let call = Call {
-            verb: verb.name,
-            arguments: &arguments,
-            key: &key,
-            in_doubt: tries.in_doubt,
-            services: &services,
-        };
-        let started = std::time::Instant::now();
-        let performed = tokio::time::timeout(ACTION_SECONDS_MAX, action.perform(call)).await;
-        self.metrics.performed(started.elapsed());
-        performed
-            .unwrap_or_else(|_| Err(Failure::away("it took longer than 10 minutes").in_doubt()))
-    }
-
-    fn note_outcome(
-        &self,
-        work: &mut Work,
-        index: usize,
-        attempts: u32,
-        result: Result<Value, Failure>,
-    ) {
-        let word = work
-            .journal
-            .command(index)
-            .map_or("", |command| command.question.word.as_str());
-        let result = result.map_err(|failure| {
-            Value::from([
-                ("verb", Value::from(word)),
-                ("kind", Value::from(failure.kind.word())),
-                ("status", failure.status.map(i64::from).into()),
-                ("message", Value::from(failure.message)),
-            ])
-        });
-        let outcome = Outcome {
-            at: self.clock.now(),
-            of: index as u64,
-            attempts,
-            result,
-        };
-        work.journal.add(Entry::Outcome(outcome));
-    }
-
-    /// Puts on disk what the journal holds beyond it, together with what goes with it.
-    async fn flush(&self, work: &mut Work) -> Result<(), StoreError> {
-        work.seat.take_notes(&mut work.journal, self.clock.now());
-        if !work.journal.has_pending() {
-            return Ok(());
-        }
-        let batch = self.pending(work)?;
-        let committed = self.store.commit(batch).await?;
-        self.channels.announce(&committed.pushed);
-        work.seat.settle();
-        Ok(())
-    }
-
-    fn pending(&self, work: &mut Work) -> Result<Batch, StoreError> {
-        let mut batch = Batch::new();
-        let record = work
-            .journal
-            .take_pending()
-            .map_err(|why| StoreError::TooLarge {
-                what: format!("the journal of {}", work.journal.run),
-                limit: why.to_string(),
-            })?;
-        batch.append(&work.journal.run, record);
-        let effects = std::mem::take(&mut *lock(&work.seat.effects));
-        self.add_effects(&mut batch, &work.flow.path(), effects)?;
-        Ok(batch)
-    }
-
-    fn add_effects(
-        &self,
-        batch: &mut Batch,
-        flow: &str,
-        effects: Effects,
-    ) -> Result<(), StoreError> {
-        for (asked, event) in effects.emitted {
-            let channel = self.channels.find(&asked);
-            let name = channel.map_or(crate::config::UNROUTED.to_owned(), |channel| {
-                channel.name.clone()
-            });
-            batch.push(&name, &event, None)?;
-        }
-        for (key, value) in effects.state {
-            let bytes = value
-                .map(|value| crate::store::codec::encode_value(&value))
-                .transpose();
-            let bytes = bytes.map_err(|why| StoreError::TooLarge {
-                what: key.clone(),
-                limit: why.to_string(),
-            })?;
-            batch.set_state(flow, &key, bytes)?;
-        }
-        Ok(())
-    }
-
-    async fn keep_tries(&self, work: &mut Work, tries: &TriesRecord) -> Result<(), StoreError> {
-        work.seat.take_notes(&mut work.journal, self.clock.now());
-        let mut batch = self.pending(work)?;
-        batch.set_attempts(&work.journal.run, tries.encode());
-        self.store.commit(batch).await?;
-        work.seat.settle();
-        Ok(())
-    }
-
     /// Lets time pass; further events for the run are noted meanwhile.
     async fn wait(&self, work: &mut Work, wait: Duration) -> Result<(), Interrupted> {
         let until = tokio::time::Instant::now() + wait;
@@ -413,28 +287,8 @@ impl Conductor {
     }
 }
 
-fn bind(script: &Script, events: &Arc<Vec<Event>>) -> Vec<(&'static str, rhai::Dynamic)> {
-    if script.bundle().is_batch {
-        return vec![("events", rhai::Dynamic::from(Events(Arc::clone(events))))];
-    }
-    match events.first() {
-        Some(event) => vec![
-            ("event", to_dynamic(&event.body)),
-            ("meta", to_dynamic(&event.meta_value())),
-        ],
-        None => vec![
-            ("event", rhai::Dynamic::UNIT),
-            ("meta", rhai::Dynamic::UNIT),
-        ],
-    }
-}
-
 async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Tries so far as the rule sees them.

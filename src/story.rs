@@ -9,7 +9,6 @@ use crate::host;
 use crate::journal::{COMMANDS_WARN, Entry, Journal};
 use crate::replay::show;
 use crate::run::{Conductor, Interrupted};
-use crate::script::convert::to_dynamic;
 use crate::server::State;
 use crate::store::{RunInfo, Store, StoreError};
 use crate::tries::TriesRecord;
@@ -63,11 +62,11 @@ pub fn of_event(state: &State, id: &EventId) -> Result<Option<Json>, Interrupted
 fn verdict(state: &State, flow: &crate::flow::Flow, event: &Event) -> &'static str {
     let thinking = std::time::Duration::from_secs(flow.settings.run_seconds_max);
     let script = std::sync::Arc::clone(&flow.script);
-    let body = to_dynamic(&event.body);
+    let body = event.body.clone();
     let judged = state
         .conductor
         .thinkers
-        .call(move |engine| engine.filter(&script, body, thinking));
+        .call(move |engine| engine.filter(&script, &body, thinking));
     match judged {
         Some(Ok(true)) => "matched in a batch or before this flow began",
         Some(Ok(false)) => "did not match",

@@ -77,7 +77,7 @@ impl Folder {
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .or_else(|why| self.pass_if_full(why))
             .map_err(io)?;
-        Ok(Lock { _file: file })
+        Ok(Lock(file))
     }
 
     /// On a full disk the lock holds without a name in it.
@@ -127,8 +127,14 @@ impl Folder {
 
 /// Holds the store's folder for this process until it is dropped.
 #[derive(Debug)]
-pub(super) struct Lock {
-    _file: File,
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing is not enough: a program that is just being started still has a copy of the handle
+    /// between its fork and its exec, and would hold the lock for that moment.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
 }
 
 /// Makes `folder` and its parents, and makes its name durable.

@@ -28,8 +28,15 @@ pub struct House {
 impl House {
     /// An empty house that listens on a free port of loopback.
     pub fn new() -> House {
-        let folder = tempfile::Builder::new().prefix("vigie-house-").tempdir().unwrap();
-        let house = House { folder, settings: String::new(), http: String::new() };
+        let folder = tempfile::Builder::new()
+            .prefix("vigie-house-")
+            .tempdir()
+            .unwrap();
+        let house = House {
+            folder,
+            settings: String::new(),
+            http: String::new(),
+        };
         std::fs::create_dir_all(house.path("channels")).unwrap();
         std::fs::create_dir_all(house.path("flows")).unwrap();
         house
@@ -77,8 +84,11 @@ impl House {
             true => self.http.clone(),
             false => format!("listen = \"127.0.0.1:0\"\n{}", self.http),
         };
-        let spool =
-            if self.settings.contains("[spool]") { "" } else { "[spool]\nfolder = \"spool\"\n" };
+        let spool = if self.settings.contains("[spool]") {
+            ""
+        } else {
+            "[spool]\nfolder = \"spool\"\n"
+        };
         let text = format!("[http]\n{http}\n{spool}\n{}", self.settings);
         self.file("settings.toml", &text);
     }
@@ -88,19 +98,25 @@ impl House {
         self.write_settings();
         let mut command = Command::new(VIGIE);
         command.args(arguments).current_dir(self.folder.path());
-        command.env_remove("VIGIE_SERVER").env_remove("VIGIE_TOKEN_FILE");
+        command
+            .env_remove("VIGIE_SERVER")
+            .env_remove("VIGIE_TOKEN_FILE");
         command.env("VIGIE_SETTINGS", self.path("settings.toml"));
         command
     }
 
     /// Runs a verb to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).stdin(Stdio::null()).output().unwrap()
+        self.command(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
     }
 
     /// Starts the server and waits until it listens.
     pub fn serve(&self) -> Running<'_> {
-        self.try_serve().unwrap_or_else(|log| panic!("the server did not start:\n{log}"))
+        self.try_serve()
+            .unwrap_or_else(|log| panic!("the server did not start:\n{log}"))
     }
 
     /// Starts the server; what it said if it ended instead.
@@ -116,12 +132,19 @@ impl House {
         let reader = collect(child.stderr.take().unwrap(), Arc::clone(&log));
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = lines.find_map(|line| {
-            line.unwrap().split_once(" listens on ").map(|(_, address)| address.to_owned())
+            line.unwrap()
+                .split_once(" listens on ")
+                .map(|(_, address)| address.to_owned())
         });
         match address {
             Some(address) => {
                 std::thread::spawn(move || lines.for_each(drop));
-                Ok(Running { house: self, child, url: format!("http://{address}"), log })
+                Ok(Running {
+                    house: self,
+                    child,
+                    url: format!("http://{address}"),
+                    log,
+                })
             }
             None => {
                 let status = child.wait().unwrap();

@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use vigie::action::http::failure::retry_after;
+use vigie::action::http::{Client, Redirects, Request};
 use vigie::action::{FailureKind, Repeat, Services, find};
 use vigie::event::Value;
+use vigie::secret::Secret;
 use vigie::standin::{Mischief, Reply, Server};
 
 use crate::acting::{KEY, Try, away, call, refusal, shown};
@@ -513,6 +515,25 @@ async fn a_redirect_to_another_host_gets_no_credentials() {
         assert_eq!(seen.header(name), None, "{name}");
     }
     assert_eq!(seen.header("accept"), Some("text/x"));
+}
+
+#[tokio::test]
+async fn a_secret_header_stays_with_the_host_it_was_meant_for() {
+    let other = echo().await;
+    let there = other.url();
+    let first = Server::start(move |seen| match seen.path.as_str() {
+        "/same" => Reply::empty(302).with("location", "/away"),
+        _ => Reply::empty(302).with("location", &there),
+    })
+    .await
+    .unwrap();
+    let mut request = Request::new("GET", format!("{}/same", first.url()));
+    request.redirects = Redirects::Follow;
+    request.secret_headers = vec![("x-key", Secret::new("hunter2".to_owned()))];
+    Client::default().send(request).await.unwrap();
+    let kept = first.requests();
+    assert_eq!(kept[1].header("x-key"), Some("hunter2"), "the same host");
+    assert_eq!(other.requests()[0].header("x-key"), None);
 }
 
 #[tokio::test]

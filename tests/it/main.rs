@@ -24,4 +24,5 @@ mod spool;
 mod store;
 mod store_damage;
 mod store_model;
+mod tidy;
 mod words;

@@ -33,17 +33,39 @@ fn an_event_is_done_once_also_when_the_server_is_killed_after_it() {
 #[test]
 fn a_script_error_makes_a_dead_letter_that_a_mended_script_finishes() {
     let house = house();
-    house.flow("alert/note", r#"file::append("note", "first"); throw "not yet";"#);
+    house.flow(
+        "alert/note",
+        r#"file::append("note", "first"); throw "not yet";"#,
+    );
     let server = house.serve();
     server.push("alert", &json!({}));
     let run = server.ended("alert/1/note");
     assert_eq!(run["state"], "failed");
-    assert!(run["message"].as_str().unwrap().contains("flows/alert/note.rhai:1:"), "{run}");
-    house.flow("alert/note", r#"file::append("note", "first"); file::append("note", "second");"#);
-    wait_for("the new version", || server.log().contains("took up the changed house").then_some(()));
-    let retried = house.command(&["retry", "alert/1/note", "--server", &server.url]).output().unwrap();
+    assert!(
+        run["message"]
+            .as_str()
+            .unwrap()
+            .contains("flows/alert/note.rhai:1:"),
+        "{run}"
+    );
+    house.flow(
+        "alert/note",
+        r#"file::append("note", "first"); file::append("note", "second");"#,
+    );
+    wait_for("the new version", || {
+        server
+            .log()
+            .contains("took up the changed house")
+            .then_some(())
+    });
+    let retried = house
+        .command(&["retry", "alert/1/note", "--server", &server.url])
+        .output()
+        .unwrap();
     assert!(retried.status.success(), "{retried:?}");
-    wait_for("the second end", || (server.run("alert/1/note")["state"] == "done").then_some(()));
+    wait_for("the second end", || {
+        (server.run("alert/1/note")["state"] == "done").then_some(())
+    });
     assert_eq!(lines(&house.path("out/note")), ["first", "second"]);
     assert!(server.get("dead")["dead"].as_array().unwrap().is_empty());
 }

@@ -485,3 +485,96 @@ fn a_full_disk_refuses_events_and_goes_on_when_there_is_room() {
     drop(store);
     assert_eq!(check(&folder).unwrap().problems, Vec::<String>::new());
 }
+
+#[test]
+fn a_store_opens_again_while_other_programs_are_being_started() {
+    let folder = TempDir::new().unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                Command::new("true").status().unwrap();
+            }
+        });
+        let opened: Vec<_> = (0..60)
+            .map(|_| Store::open(folder.path(), options()).map(drop))
+            .collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(opened.iter().all(Result::is_ok), "{opened:?}");
+    });
+}
+
+/// The engine under a store; its threads may hold its lock for a moment after it was closed.
+fn engine(folder: &Path) -> sled::Db {
+    let config = sled::Config::new()
+        .path(folder.join("tree"))
+        .segment_size(1 << 20);
+    let tree = (0..300).find_map(|_| {
+        let tree = config.open().ok();
+        if tree.is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        tree
+    });
+    tree.unwrap()
+}
+
+/// Changes the rows behind the store's back, as a bug of the engine would.
+fn tamper(folder: &Path, change: impl FnOnce(&sled::Db)) -> String {
+    let tree = engine(folder);
+    change(&tree);
+    tree.flush().unwrap();
+    drop(tree);
+    Store::open(folder, options()).unwrap_err().to_string()
+}
+
+fn furnished() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    furnish(folder.path());
+    folder
+}
+
+/// The key of an event of the channel `alert`, as the format has it.
+fn event_key(number: u64) -> Vec<u8> {
+    [b"Ealert\0".as_slice(), &number.to_be_bytes()].concat()
+}
+
+#[test]
+fn rows_that_the_engine_lost_are_missed_by_name() {
+    let why = tamper(furnished().path(), |tree| {
+        for number in [17, 18, 40] {
+            tree.remove(event_key(number)).unwrap().unwrap();
+        }
+    });
+    assert!(why.contains("3 events are missing"), "{why}");
+    assert!(
+        why.contains("events alert/17 to 18, event alert/40"),
+        "{why}"
+    );
+    let why = tamper(furnished().path(), |tree| {
+        let live = tree.scan_prefix(b"L").keys().next().unwrap().unwrap();
+        tree.remove(live).unwrap().unwrap();
+    });
+    assert!(
+        why.contains("199 live runs are there, and there should be 200"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_row_that_went_back_to_an_older_state_is_noticed() {
+    let folder = TempDir::new().unwrap();
+    furnish(folder.path());
+    let store = open(folder.path());
+    commit(&store, |batch| batch.move_cursor("alert/open", 1, 7));
+    drop(store);
+    let other = furnished();
+    let old = engine(other.path()).get(b"Calert/open").unwrap();
+    let why = tamper(folder.path(), |tree| {
+        tree.insert(b"Calert/open", old.unwrap()).unwrap();
+    });
+    assert!(
+        why.contains("not in the state that the last commit left"),
+        "{why}"
+    );
+}

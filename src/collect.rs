@@ -1,0 +1,94 @@
+//! Collect: events of a flow with `[batch]`, until there are enough of them or the oldest has
+//! waited long enough.
+//!
+//! Invariant: an event is in one batch at most; after a crash those that a batch on disk holds are
+//! passed over.
+
+use std::sync::Arc;
+
+use crate::claim::lock;
+use crate::dispatch::{Dispatcher, Judged, LOOK_EVENTS_MAX, Mind};
+use crate::event::{Event, RunId};
+use crate::flow::Flow;
+use crate::journal::Journal;
+use crate::run::Interrupted;
+use crate::store::StoreError;
+
+impl Dispatcher {
+    /// Collects what passed the filter until the batch is full or old enough.
+    pub(crate) async fn begin_batch(
+        &mut self,
+        mind: &mut Mind,
+        flow: &Arc<Flow>,
+        judged: Vec<Judged>,
+    ) -> Result<(), Interrupted> {
+        let Some(batch) = &flow.settings.batch else {
+            return Ok(());
+        };
+        let mut collected = Vec::new();
+        self.sift(mind, flow, judged, &mut collected).await?;
+        let until = tokio::time::Instant::now() + batch.age_max.0;
+        let mut tail = self.channel.watch();
+        while !collected.is_empty() && collected.len() < batch.size_max {
+            let next = lock(&self.progress).next;
+            let room = (batch.size_max - collected.len()).min(LOOK_EVENTS_MAX);
+            let events = self
+                .conductor
+                .store
+                .events(&self.channel.name, next, room)?;
+            if !events.is_empty() {
+                let judged = self.judge(mind, flow, events).await?;
+                self.sift(mind, flow, judged, &mut collected).await?;
+                continue;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => break,
+                changed = tail.changed() => if changed.is_err() { break },
+                _ = self.stop.changed() => return Ok(()),
+            }
+        }
+        if !collected.is_empty() {
+            let permit = mind.permit().await;
+            self.begin(mind, flow, collected, permit);
+        }
+        Ok(())
+    }
+
+    async fn sift(
+        &self,
+        mind: &Mind,
+        flow: &Arc<Flow>,
+        judged: Vec<Judged>,
+        collected: &mut Vec<Event>,
+    ) -> Result<(), Interrupted> {
+        for (event, verdict) in judged {
+            let number = event.id.number;
+            let had = number < mind.restart_end && self.was_in_a_batch(flow, number)?;
+            match verdict {
+                Ok(true) if !had => {
+                    lock(&self.progress).pass(number, true);
+                    collected.push(event);
+                }
+                Err(error) if !had => {
+                    let run = RunId::new(&event.id, &flow.name);
+                    let journal = Journal::begin(run, self.start(flow, &[number], None));
+                    self.conductor.refuse(journal, &error).await?;
+                    lock(&self.progress).pass(number, false);
+                }
+                _ => lock(&self.progress).pass(number, false),
+            }
+        }
+        Ok(())
+    }
+
+    /// True if a run of this flow that began at or before `number` holds it.
+    fn was_in_a_batch(&self, flow: &Flow, number: u64) -> Result<bool, StoreError> {
+        let size_max = flow
+            .settings
+            .batch
+            .as_ref()
+            .map_or(1, |batch| batch.size_max as u64);
+        self.conductor
+            .holds(&self.channel.name, &flow.name, number, size_max)
+    }
+}

@@ -1,0 +1,88 @@
+//! Keep: what a run puts on disk, together or not at all.
+//!
+//! Invariant: a journal entry and what it changes elsewhere (emitted events, the flow's state) are
+//! in the same batch.
+
+use crate::claim::lock;
+use crate::config::UNROUTED;
+use crate::locals::Effects;
+use crate::run::{Conductor, Work};
+use crate::store::codec::encode_value;
+use crate::store::{Batch, StoreError};
+use crate::tries::TriesRecord;
+
+impl Conductor {
+    /// Puts on disk what the journal holds beyond it, together with what goes with it.
+    ///
+    /// # Errors
+    /// What the store does not keep; the run is as it was on disk then.
+    pub(crate) async fn flush(&self, work: &mut Work) -> Result<(), StoreError> {
+        work.seat.take_notes(&mut work.journal, self.clock.now());
+        if !work.journal.has_pending() {
+            return Ok(());
+        }
+        let batch = self.pending(work)?;
+        let committed = self.store.commit(batch).await?;
+        self.channels.announce(&committed.pushed);
+        work.seat.settle();
+        Ok(())
+    }
+
+    /// What is to be put on disk, as a batch.
+    ///
+    /// # Errors
+    /// Something that cannot be kept: nested too deep, too large.
+    pub(crate) fn pending(&self, work: &mut Work) -> Result<Batch, StoreError> {
+        let mut batch = Batch::new();
+        let record = work
+            .journal
+            .take_pending()
+            .map_err(|why| StoreError::TooLarge {
+                what: format!("the journal of {}", work.journal.run),
+                limit: why.to_string(),
+            })?;
+        batch.append(&work.journal.run, record);
+        let effects = std::mem::take(&mut *lock(&work.seat.effects));
+        self.add_effects(&mut batch, &work.flow.path(), effects)?;
+        Ok(batch)
+    }
+
+    fn add_effects(
+        &self,
+        batch: &mut Batch,
+        flow: &str,
+        effects: Effects,
+    ) -> Result<(), StoreError> {
+        for (asked, event) in effects.emitted {
+            let channel = self.channels.find(&asked);
+            let name = channel.map_or(UNROUTED.to_owned(), |channel| channel.name.clone());
+            batch.push(&name, &event, None)?;
+        }
+        for (key, value) in effects.state {
+            let bytes = value.map(|value| encode_value(&value)).transpose();
+            let bytes = bytes.map_err(|why| StoreError::TooLarge {
+                what: key.clone(),
+                limit: why.to_string(),
+            })?;
+            batch.set_state(flow, &key, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// The same, with what is known about the tries of a command.
+    ///
+    /// # Errors
+    /// As [`Conductor::flush`].
+    pub(crate) async fn keep_tries(
+        &self,
+        work: &mut Work,
+        tries: &TriesRecord,
+    ) -> Result<(), StoreError> {
+        work.seat.take_notes(&mut work.journal, self.clock.now());
+        let mut batch = self.pending(work)?;
+        batch.set_attempts(&work.journal.run, tries.encode());
+        self.store.commit(batch).await?;
+        work.seat.settle();
+        Ok(())
+    }
+}
