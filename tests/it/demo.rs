@@ -1,5 +1,6 @@
 //! `vigie demo` as a newcomer runs it: it ends well, shows every reaction, and says so if it cannot.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -148,4 +149,36 @@ fn a_demo_that_cannot_build_its_house_says_so_and_fails() {
         "{said}"
     );
     assert!(said.contains(missing.to_str().unwrap()), "{said}");
+}
+
+#[test]
+fn an_interrupted_demo_leaves_neither_a_server_nor_a_folder() {
+    let folder = folder();
+    let mut child = Command::new(VIGIE)
+        .arg("demo")
+        .env("TMPDIR", folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let server = lines.find_map(|line| {
+        line.unwrap()
+            .rsplit_once(", process ")
+            .map(|(_, pid)| pid.to_owned())
+    });
+    let server = format!("/proc/{}", server.unwrap());
+    assert!(Path::new(&server).exists());
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    lines.for_each(drop);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        stderr(&output).contains("it was interrupted"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!Path::new(&server).exists(), "the server is still there");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -35,7 +35,7 @@ impl Daemon {
     ///
     /// # Errors
     /// A sentence with the end of the server's log.
-    pub(super) fn start(house: &House, deadline: Deadline) -> Result<Daemon, String> {
+    pub(super) fn start(house: &House, deadline: &Deadline) -> Result<Daemon, String> {
         let cannot = |why: std::io::Error| format!("cannot start the server: {why}");
         let log = File::options()
             .create(true)
@@ -81,7 +81,7 @@ impl Daemon {
     ///
     /// # Errors
     /// A sentence: it did not end, or not well.
-    pub(super) fn stop(mut self, deadline: Deadline) -> Result<(), String> {
+    pub(super) fn stop(mut self, deadline: &Deadline) -> Result<(), String> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or("the server has no process id")?;
         kill_process(pid, Signal::TERM).map_err(|why| format!("cannot stop the server: {why}"))?;

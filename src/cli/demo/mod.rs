@@ -14,9 +14,12 @@ mod story;
 mod targets;
 mod watch;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::report;
 use crate::error::Exit;
@@ -53,29 +56,50 @@ impl Demo {
     }
 }
 
-/// Until when everything must have happened.
-#[derive(Clone, Copy)]
-struct Deadline(Instant);
+/// Until when everything must have happened, and whether somebody wants to stop before.
+#[derive(Clone)]
+struct Deadline {
+    until: Instant,
+    is_interrupted: Arc<AtomicBool>,
+}
 
 impl Deadline {
     fn new() -> Deadline {
-        Deadline(Instant::now() + TIME_MAX)
+        Deadline {
+            until: Instant::now() + TIME_MAX,
+            is_interrupted: Arc::default(),
+        }
     }
 
-    fn left(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// Waits for SIGINT and SIGTERM, so that the demo's server does not outlive the demo.
+    async fn heed_signals(self) {
+        let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+            return;
+        };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        self.is_interrupted.store(true, Ordering::SeqCst);
     }
 
     /// Looks until `look` sees something.
     ///
     /// # Errors
-    /// What `look` found wrong; or the time is over.
+    /// What `look` found wrong; the time is over; somebody stopped it.
     fn wait_for<T>(
-        self,
+        &self,
         what: &str,
         mut look: impl FnMut() -> Result<Option<T>, String>,
     ) -> Result<T, String> {
         loop {
+            if self.is_interrupted.load(Ordering::SeqCst) {
+                return Err("it was interrupted".to_owned());
+            }
             if let Some(seen) = look()? {
                 return Ok(seen);
             }

@@ -44,7 +44,7 @@ struct Stage<'a> {
     screen: &'a Screen,
     house: &'a House,
     targets: &'a Targets,
-    deadline: Deadline,
+    deadline: &'a Deadline,
     watch: Watch<'a>,
 }
 
@@ -54,9 +54,9 @@ struct Stage<'a> {
 /// A sentence: what was not as promised.
 pub(super) fn tell(keep: bool) -> Result<(), String> {
     let (screen, deadline) = (Screen::new(), Deadline::new());
-    let targets = Targets::start()?;
+    let targets = Targets::start(&deadline)?;
     let house = House::build(&targets, keep)?;
-    let told = perform(&screen, deadline, (&house, &targets));
+    let told = perform(&screen, &deadline, (&house, &targets));
     if keep {
         screen.say("");
         screen.say(&format!("kept: {}", house.path().display()));
@@ -66,7 +66,7 @@ pub(super) fn tell(keep: bool) -> Result<(), String> {
 
 fn perform(
     screen: &Screen,
-    deadline: Deadline,
+    deadline: &Deadline,
     (house, targets): (&House, &Targets),
 ) -> Result<(), String> {
     introduce(screen, targets);

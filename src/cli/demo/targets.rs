@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::Deadline;
 use crate::standin::redmine::Issue;
 use crate::standin::{Canopsis, Mischief, PagerDuty, Redmine, Smtp, canopsis, redmine};
 
@@ -26,16 +27,17 @@ pub(super) struct Targets {
 }
 
 impl Targets {
-    /// Starts them.
+    /// Starts them, and listens for signals beside them.
     ///
     /// # Errors
     /// A sentence: no port or no thread can be had.
-    pub(super) fn start() -> Result<Targets, String> {
+    pub(super) fn start(deadline: &Deadline) -> Result<Targets, String> {
         let begin = || {
             let runtime = Builder::new_multi_thread()
                 .worker_threads(1)
                 .enable_all()
                 .build()?;
+            runtime.spawn(deadline.clone().heed_signals());
             Ok(Targets {
                 redmine: runtime.block_on(Redmine::start())?,
                 pagerduty: runtime.block_on(PagerDuty::start())?,

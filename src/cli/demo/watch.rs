@@ -45,7 +45,7 @@ struct Known {
 /// A pair of eyes on a server.
 pub(super) struct Watch<'a> {
     screen: &'a Screen,
-    deadline: Deadline,
+    deadline: &'a Deadline,
     client: Client,
     events: BTreeMap<String, Known>,
     /// Journal entries that were shown, by run.
@@ -59,7 +59,7 @@ pub(super) struct Watch<'a> {
 impl<'a> Watch<'a> {
     pub(super) fn new(
         screen: &'a Screen,
-        deadline: Deadline,
+        deadline: &'a Deadline,
         url: &str,
     ) -> Result<Watch<'a>, String> {
         Ok(Watch {
