@@ -132,6 +132,7 @@ impl Connection {
         http.timer(TokioTimer::new())
             .header_read_timeout(HEADER_SECONDS_MAX)
             .max_headers(HEADERS_MAX)
+            .max_header_size(HEADER_BYTES_MAX)
             .max_buf_size(HEADER_BYTES_MAX);
         let connection = http.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
