@@ -3,11 +3,13 @@
 
 mod acting;
 mod address_policy;
+mod attacks;
 mod canopsis;
 mod decode_json;
 mod decode_mail;
 mod decode_trap;
 mod decode_webhook;
+mod engine;
 mod file_action;
 mod house;
 mod http_action;
