@@ -3,12 +3,14 @@
 
 mod acting;
 mod address_policy;
+mod attacks;
 mod canopsis;
 mod decode_json;
 mod decode_mail;
 mod decode_trap;
 mod decode_webhook;
 mod door_http;
+mod engine;
 mod file_action;
 mod house;
 mod http_action;
