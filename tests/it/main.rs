@@ -8,6 +8,7 @@ mod decode_json;
 mod decode_mail;
 mod decode_trap;
 mod decode_webhook;
+mod door_access;
 mod door_http;
 mod file_action;
 mod house;
