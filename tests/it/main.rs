@@ -10,6 +10,7 @@ mod decode_mail;
 mod decode_trap;
 mod decode_webhook;
 mod demo;
+mod door_access;
 mod door_http;
 mod engine;
 mod file_action;
