@@ -50,7 +50,10 @@ impl Gate for Recorder {
 }
 
 fn event(body: Value) -> Arc<Vec<Event>> {
-    let id = EventId { channel: "alert".to_owned(), number: 1 };
+    let id = EventId {
+        channel: "alert".to_owned(),
+        number: 1,
+    };
     let meta = Meta::new("test", jiff::Timestamp::UNIX_EPOCH);
     Arc::new(vec![Event { id, meta, body }])
 }
@@ -61,11 +64,16 @@ fn thinkers() -> Thinkers {
 
 fn compile(engine: &Engine, script: &str) -> Result<Script, String> {
     let shown = |mistakes: Vec<vigie::error::Diagnostic>| mistakes.first().unwrap().to_string();
-    engine.compile(Bundle::of("flows/alert/test.rhai", script)).map_err(shown)
+    engine
+        .compile(Bundle::of("flows/alert/test.rhai", script))
+        .map_err(shown)
 }
 
 fn step(engine: &Engine, script: &Script, gate: Recorder) -> (StepEnd, Recorder) {
-    let input = Input { events: event(Value::from([("n", Value::Int(7))])), thinking: THINKING };
+    let input = Input {
+        events: event(Value::from([("n", Value::Int(7))])),
+        thinking: THINKING,
+    };
     let (end, gate) = engine.step(script, input, gate);
     (end, gate.expect("the gate comes back"))
 }
@@ -112,8 +120,12 @@ fn attacked(engine: &Engine, attack: &Attack) -> (End, String) {
 fn report(engine: &Engine, attack: &Attack) -> String {
     let (before, began) = (memory::live_bytes(), Instant::now());
     let (end, message) = attacked(engine, attack);
-    let (took, left) = (began.elapsed(), memory::live_bytes() - before - message.len() as isize);
-    let still = compile(engine, "event.n + 1").map(|script| step(engine, &script, Recorder::default()).0);
+    let (took, left) = (
+        began.elapsed(),
+        memory::live_bytes() - before - message.len() as isize,
+    );
+    let still =
+        compile(engine, "event.n + 1").map(|script| step(engine, &script, Recorder::default()).0);
     let mut wrong = String::new();
     if end != attack.end {
         wrong += &format!(" must be {:?}", attack.end);
@@ -127,15 +139,30 @@ fn report(engine: &Engine, attack: &Attack) -> String {
     if !matches!(still, Ok(StepEnd::Done(Value::Int(8)))) {
         wrong += &format!(" spoils the thread: {still:?}");
     }
-    let message: String = message.lines().next().unwrap_or("").chars().take(90).collect();
-    let verdict = if wrong.is_empty() { "ok".to_owned() } else { format!("WRONG{wrong}") };
-    format!("{verdict}\t{}\t{end:?}\t{took:.1?}\t{left} bytes\t{message}", attack.name)
+    let message: String = message
+        .lines()
+        .next()
+        .unwrap_or("")
+        .chars()
+        .take(90)
+        .collect();
+    let verdict = if wrong.is_empty() {
+        "ok".to_owned()
+    } else {
+        format!("WRONG{wrong}")
+    };
+    format!(
+        "{verdict}\t{}\t{end:?}\t{took:.1?}\t{left} bytes\t{message}",
+        attack.name
+    )
 }
 
 #[test]
 #[ignore = "started by the tests below, in a process of its own"]
 fn attacks_of_one_group() {
-    let Ok(group) = std::env::var("VIGIE_ATTACKS") else { return };
+    let Ok(group) = std::env::var("VIGIE_ATTACKS") else {
+        return;
+    };
     let job = move |engine: &Engine| {
         for attack in attacks::group(&group) {
             println!("begin\t{}", attack.name);
@@ -149,12 +176,21 @@ fn attacks_of_one_group() {
 /// Runs a group in a process of its own, so that an abort is a failure and nothing more.
 fn withstands(group: &str) {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "engine::attacks_of_one_group", "--ignored", "--nocapture"]);
+    child.args([
+        "--exact",
+        "engine::attacks_of_one_group",
+        "--ignored",
+        "--nocapture",
+    ]);
     let output = child.env("VIGIE_ATTACKS", group).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let last = said.lines().last().unwrap_or_default();
     let why = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{} after {last}\n{said}\n{why}", output.status);
+    assert!(
+        output.status.success(),
+        "{} after {last}\n{said}\n{why}",
+        output.status
+    );
     assert!(said.contains("all done"), "{said}");
     let wrong: Vec<&str> = said.lines().filter(|line| line.contains("WRONG")).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
