@@ -2,8 +2,9 @@
 //! with every key, and the lines that other systems' owners paste.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -14,7 +15,7 @@ use vigie::event::{Meta, Value};
 use vigie::settings::Settings;
 use vigie::source::webhook;
 
-use crate::house::{VIGIE, stderr, stdout};
+use crate::house::{House, VIGIE, stderr, stdout};
 
 const EXAMPLES: &[&str] = &[
     "examples/zabbix",
@@ -302,32 +303,75 @@ fn the_zabbix_script_uses_only_parameters_of_the_table() {
     }
 }
 
+/// The line of a README that calls this program, with the test's own program in its place.
+fn pasted(example: &str, before: &str, after: &str) -> String {
+    let readme = readme(example);
+    let line = readme
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(before)?.strip_suffix(after));
+    let line = line.unwrap_or_else(|| panic!("{example} has no line `{before}…{after}`"));
+    format!("/usr/bin/vigie{line}").replace("/usr/bin/vigie", VIGIE)
+}
+
+/// Runs a pasted line as the other system does, by a shell; the event that came of it.
+fn run_pasted(line: &str, input: &str, channel: &str) -> serde_json::Value {
+    let house = House::new();
+    house.channel(channel, "");
+    let server = house.serve();
+    let mut child = Command::new("sh")
+        .args(["-c", line])
+        .env("VIGIE_SERVER", &server.url)
+        .env("VIGIE_SETTINGS", house.path("settings.toml"))
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
+    server.get(&format!("events/{channel}%2F1"))["body"].clone()
+}
+
 #[test]
-fn the_commands_to_paste_are_commands_of_this_program() {
-    for example in EXAMPLES {
-        let readme = readme(example.trim_start_matches("examples/"));
-        let commands = readme.split("vigie ").skip(1).map(|rest| {
-            rest.chars()
-                .take_while(char::is_ascii_lowercase)
-                .collect::<String>()
-        });
-        let verbs: BTreeSet<String> = commands.filter(|verb| verb.len() > 2).collect();
-        let help = Command::new(VIGIE).arg("--help").output().unwrap();
-        let help = stdout(&help);
-        let known = |verb: &str| {
-            help.lines()
-                .any(|line| line.trim_start().starts_with(&format!("{verb} ")))
-        };
-        for verb in ["check", "test", "serve"] {
-            assert!(
-                verbs.contains(verb),
-                "{example} does not say `vigie {verb}`"
-            );
-        }
-        for verb in [
-            "send", "mail", "trap", "show", "check", "test", "serve", "list", "retry", "token",
-        ] {
-            assert!(known(verb), "there is no verb {verb}");
-        }
+fn the_zabbix_command_to_paste_brings_an_event_in() {
+    let mut line = pasted("zabbix", "/usr/bin/vigie", "");
+    for (name, value) in [
+        ("{TRIGGER.STATUS}", "PROBLEM"),
+        ("{TRIGGER.NSEVERITY}", "4"),
+        ("{HOST.HOST}", "Web 01"),
+        ("{TRIGGER.ID}", "13491"),
+        ("{EVENT.ID}", "7"),
+    ] {
+        assert!(line.contains(name), "{line}");
+        line = line.replace(name, value);
     }
+    let event = run_pasted(&line, "", "alert");
+    let expected = json!({
+        "status": "PROBLEM", "severity": "4", "hostname": "Web 01", "trigger_key": "13491", "event_id": "7",
+    });
+    assert_eq!(event, expected);
+}
+
+#[test]
+fn the_alias_to_paste_brings_a_mail_in() {
+    let line = pasted("mail-alias", "support: \"|/usr/bin/vigie", "\"");
+    let event = run_pasted(
+        &line,
+        "From a@b Fri Nov 20 16:22:18 2026\nSubject: =?UTF-8?B?6Zqc5a6z?=\n\nhello\n",
+        "mail",
+    );
+    assert_eq!(event["Subject"], "障害");
+}
+
+#[test]
+fn the_traphandle_to_paste_brings_a_trap_in() {
+    let line = pasted("snmptrapd", "traphandle default /usr/bin/vigie", "");
+    let trap = "switch01\nUDP: [192.0.2.7]:43179->[192.0.2.1]:162\n.1.3.6.1.6.3.1.1.4.1.0 .1.3.6.1.6.3.1.1.5.3\n";
+    let event = run_pasted(&line, trap, "snmptrap");
+    assert_eq!(event["name"], "linkDown");
 }

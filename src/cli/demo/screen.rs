@@ -53,7 +53,7 @@ impl Screen {
 
     /// What somebody outside does now.
     pub(super) fn call(&self, text: &str) {
-        let line = format!("{}  $ {text}", self.time(Timestamp::now()));
+        let line = format!("{}  {text}", self.time(Timestamp::now()));
         report::line(&self.paint(CYAN, &line));
     }
 

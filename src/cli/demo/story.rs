@@ -109,7 +109,8 @@ impl Stage<'_> {
     fn problem(&mut self, doors: &Doors<'_>) -> Result<(), String> {
         self.screen
             .scene("1. A monitor sends a problem: a ticket, and an alarm in Canopsis");
-        self.screen.call(&format!("vigie send {}", shown(PROBLEM)));
+        self.screen
+            .call(&format!("$ vigie send {}", shown(PROBLEM)));
         doors.send(PROBLEM)?;
         self.watch
             .follow(&["alert/1/open_ticket", "alert/1/resolve_canopsis"])
@@ -119,11 +120,11 @@ impl Stage<'_> {
         self.screen
             .scene("2. snmptrapd hands over a linkDown, then a linkUp: a page, and its end");
         self.screen
-            .call("vigie trap --channel snmptrap < link_down.txt");
+            .call("$ vigie trap --channel snmptrap < link_down.txt");
         doors.trap(LINK_DOWN)?;
         self.watch.follow(&["snmptrap/1/page"])?;
         self.screen
-            .call("vigie trap --channel snmptrap < link_up.txt");
+            .call("$ vigie trap --channel snmptrap < link_up.txt");
         doors.trap(LINK_UP)?;
         self.watch.follow(&["snmptrap/2/page"])
     }
@@ -133,7 +134,7 @@ impl Stage<'_> {
             "3. A mail server's alias delivers a mail, twice: one ticket with its attachment",
         );
         for _ in 0..2 {
-            self.screen.call("vigie mail --channel mail < mail.eml");
+            self.screen.call("$ vigie mail --channel mail < mail.eml");
             doors.mail()?;
         }
         self.watch.follow(&["mail/1/open_ticket"])
@@ -142,8 +143,7 @@ impl Stage<'_> {
     fn webhook(&mut self, doors: &Doors<'_>) -> Result<(), String> {
         self.screen
             .scene("4. Alertmanager posts its webhook: a mail to whoever is on call");
-        self.screen
-            .call("curl --json @alert.json http://…/hooks/alertmanager/prometheus");
+        self.screen.call("POST /hooks/alertmanager/prometheus");
         doors.webhook()?;
         self.watch.follow(&["prometheus/1/tell_oncall"])
     }
@@ -152,7 +152,7 @@ impl Stage<'_> {
         self.screen
             .scene("5. The server is killed while Redmine is opening a ticket");
         self.targets.slow_down();
-        self.screen.call(&format!("vigie send {}", shown(SECOND)));
+        self.screen.call(&format!("$ vigie send {}", shown(SECOND)));
         doors.send(SECOND)?;
         self.watch.follow(&["alert/2/resolve_canopsis"])?;
         let deadline = self.deadline;
@@ -167,7 +167,8 @@ impl Stage<'_> {
         self.targets.speed_up();
         self.screen
             .server(&format!("kill -9 {pid}: the server is dead"));
-        self.screen.call(&format!("vigie send {}", shown(RECOVERY)));
+        self.screen
+            .call(&format!("$ vigie send {}", shown(RECOVERY)));
         let said = doors.send(RECOVERY)?;
         self.screen
             .server(&said.replace(&self.house.path().display().to_string(), "…"));
