@@ -3,6 +3,11 @@
 //! Written from what is known about the language: what its own limits miss, what can be caught
 //! that should not be, what grows outside every count.
 
+use std::time::Duration;
+
+/// Bytes that may be left behind: what the allocator's users keep warm.
+const LEFT_BYTES_MAX: isize = 256 * 1024;
+
 /// How an attack must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -19,13 +24,25 @@ pub enum End {
 /// One attack.
 pub struct Attack {
     pub name: &'static str,
+    /// Bytes that it may leave behind.
+    pub leaves: isize,
+    /// How long it may think.
+    pub thinking: Duration,
     pub script: String,
     pub end: End,
 }
 
 fn attack(name: &'static str, end: End, script: impl Into<String>) -> Attack {
+<<<<<<< HEAD
     Attack {
         name,
+=======
+    let thinking = Duration::from_millis(700);
+    Attack {
+        name,
+        leaves: LEFT_BYTES_MAX,
+        thinking,
+>>>>>>> engine
         script: script.into(),
         end,
     }
@@ -262,7 +279,7 @@ fn swallowed() -> Vec<Attack> {
 }
 
 fn recursion() -> Vec<Attack> {
-    use End::Limit;
+    use End::{Fine, Limit};
     vec![
         attack("recursion", Limit, "fn f(n) { f(n + 1) } f(0)"),
         attack(
@@ -292,7 +309,11 @@ fn recursion() -> Vec<Attack> {
         ),
         attack(
             "recursion through sort",
+<<<<<<< HEAD
             Limit,
+=======
+            Fine,
+>>>>>>> engine
             "fn f(n) { [n, n].sort(|a, b| f(a + 1)) } f(0)",
         ),
         attack(
@@ -394,7 +415,11 @@ fn texts() -> Vec<Attack> {
             Limit,
             format!("{big} s.split(\"x\")"),
         ),
+<<<<<<< HEAD
         attack("split into characters", Limit, format!("{big} s.split()")),
+=======
+        attack("split into characters", Fine, format!("{big} s.split()")),
+>>>>>>> engine
         attack("to_chars", Limit, format!("{big} s.to_chars()")),
         attack(
             "many big texts",
@@ -458,7 +483,7 @@ fn values() -> Vec<Attack> {
     use End::{Error, Fine, Limit};
     let deep = "let a = []; let n = 0; while n < 5000 { a = [a]; n += 1; }";
     let deep_map = "let a = #{}; let n = 0; while n < 5000 { a = #{ a: a }; n += 1; }";
-    let under = "let a = []; let n = 0; while n < 4000 { a = [a]; n += 1; }";
+    let under = "let a = []; let n = 0; while n < 1000 { a = [a]; n += 1; }";
     vec![
         attack("push", Limit, "let a = []; loop { a.push(1); }"),
         attack("pad", Limit, "let a = []; a.pad(1000000000000, 1);"),
@@ -492,6 +517,7 @@ fn values() -> Vec<Attack> {
             "let a = []; a.pad(4000, 0); for i in 0..4000 { let b = []; b.pad(4000, i); a[i] = b; }",
         ),
         attack("nested too deep", Limit, deep),
+<<<<<<< HEAD
         attack(
             "nested and printed",
             Fine,
@@ -591,6 +617,36 @@ fn values() -> Vec<Attack> {
                 .map(|n| format!("let v{n} = {n};"))
                 .collect::<String>(),
         ),
+=======
+        attack("nested and printed", Fine, format!("{under} print(a);")),
+        attack("nested and compared", Fine, format!("{under} let b = a; a == b")),
+        attack("nested and copied", Fine, format!("{under} let b = a; b.push(1); a.len()")),
+        attack("nested and made text", Fine, format!("{under} a.to_string().len() + a.to_debug().len()")),
+        attack("nested and dumped", Error, format!("{under} json_dump(a)")),
+        attack("nested and asked", Error, format!("{under} emit(\"a\", a)")),
+        attack("nested and given back", Fine, format!("{under} a")),
+        attack("nested and thrown", Error, format!("{under} throw a;")),
+        attack("nested and switched on", Fine, format!("{under} switch a {{ 1 => 2, _ => 3 }}")),
+        attack("nested to the limit and everything", Fine, format!(
+            "{} print(a); let b = a; let c = a == b; a.to_debug(); switch a {{ 1 => 2, _ => 3 }}",
+            under.replace("1000", "4000"),
+        )).patient(),
+        attack("nested maps", Limit, deep_map),
+        attack("nested maps and compared", Fine, format!("{} a == a", deep_map.replace("5000", "500"))),
+        attack("nested maps and printed", Fine, format!("{} print(a);", deep_map.replace("5000", "500"))),
+        attack("nested maps to json", Error, format!("{} a.to_json().len()", deep_map.replace("5000", "500"))),
+        attack("contains of nested", Fine, format!("{under} [a].contains(a)")),
+        attack("nested maps to the limit and everything", Fine, format!(
+            "{} print(a); let b = a; let c = a == b; a.to_debug();",
+            deep_map.replace("5000", "2000"),
+        )).patient(),
+        attack("blob", Limit, "blob(1000000000000, 0)"),
+        attack("blobs that grow", Limit, "let b = blob(4000, 1); loop { b += b; }"),
+        attack("many blobs", Limit, "let a = []; loop { a.push(blob(4000, 1)); if a.len() > 4000 { a = [a]; } }"),
+        attack("our blobs", Limit, "let s = \"eA\"; s.pad(200000, 'A'); let f = |x| x; loop { f = f.curry(base64_decode(s)); }"),
+        attack("collect of a range", Error, "let a = (0..1000000000).to_array();"),
+        attack("variables", Limit, (0..300).map(|n| format!("let v{n} = {n};")).collect::<String>()),
+>>>>>>> engine
         attack("overflow", Error, "let n = 9223372036854775807; n + 1"),
         attack("division by zero", Error, "1 / 0"),
         attack(
@@ -641,6 +697,7 @@ fn values() -> Vec<Attack> {
 fn cycles() -> Vec<Attack> {
     use End::{Error, Fine, Limit};
     vec![
+<<<<<<< HEAD
         attack(
             "a chain of closures",
             Limit,
@@ -746,6 +803,31 @@ fn cycles() -> Vec<Attack> {
             Limit,
             "fn leak() { let x = []; x.pad(4000, 1); let f = || x; x.push(f); } loop { leak(); }",
         ),
+=======
+        attack("a chain of closures", Limit, "let f = |x| x; loop { f = f.curry(f); }"),
+        attack("a long chain of closures", Limit, "fn wrap(g) { || g.call() } let g = || 1; loop { g = wrap(g); }"),
+        attack("a chain that is called", Limit, "fn wrap(g) { || g.call() } let g = || 1; for i in 0..1000 { g = wrap(g); } g.call()"),
+        attack("captured texts", Limit, "let s = \"x\"; s.pad(200000, 'x'); let f = || 1; loop { let t = s + 1; f = f.curry(t); }"),
+        attack("captured arrays", Limit, "let all = || 1; loop { let a = []; a.pad(4000, 1.5); all = all.curry(a); }"),
+        attack("a closure that holds itself", Fine, "let x = #{}; let f = || x; x.me = f;"),
+        attack("a closure that holds itself and is printed", Fine, "let x = #{}; let f = || x; x.me = f; print(x);"),
+        attack("a closure that holds itself as debug text", Fine, "let x = #{}; let f = || x; x.me = f; x.to_debug()"),
+        attack("a closure that holds itself as text", Fine, "let x = #{}; let f = || x; x.me = f; x.to_string()"),
+        attack("a closure that holds itself compared", Error, "let x = #{}; let f = || x; x.me = f; x == x"),
+        attack("a closure that holds itself as json", Error, "let x = #{}; let f = || x; x.me = f; x.to_json()"),
+        attack("a closure that holds itself interpolated", Fine, "let x = #{}; let f = || x; x.me = f; `${x}`"),
+        attack("a closure that holds itself thrown", Error, "let x = #{}; let f = || x; x.me = f; throw x;"),
+        attack("a closure that holds itself given back", Fine, "let x = #{}; let f = || x; x.me = f; x"),
+        attack("a closure that holds itself asked", Error, "let x = #{}; let f = || x; x.me = f; emit(\"a\", x)"),
+        attack("an array that holds itself", Error, "let a = [1]; let f = || a; a.push(f); a.len()"),
+        attack("an array that holds itself printed", Error, "let a = [1]; let f = || a; a.push(f); print(a)"),
+        attack("a closure that holds itself in a list", Error, "let x = #{}; let f = || x; x.me = f; [x].contains(x)"),
+        attack("a closure that holds itself sorted", Error, "let x = #{}; let f = || x; x.me = f; let l = [x, x, f, f]; l.sort(); l.dedup(); l.len()"),
+        attack("closures that change what they are called on", Error, "let a = [1, 2]; a.map(|x| { a.push(x); x })"),
+        attack("sort that changes what it sorts", Error, "let a = [2, 1]; a.sort(|x, y| { a.push(x); x - y });"),
+        attack("cycles in a loop", Limit, "loop { let x = #{ t: \"\" }; let s = \"x\"; s.pad(100000, 'x'); x.t = s; let f = || x; x.me = f; }").leaky(),
+        attack("cycles in a function", Limit, "fn leak() { let x = #{ l: [] }; x.l.pad(4000, 1); let f = || x; x.me = f; } loop { leak(); }").leaky(),
+>>>>>>> engine
     ]
 }
 
@@ -841,7 +923,11 @@ fn source() -> Vec<Attack> {
             Refused,
             "fn a() { fn b() { 1 } } a()",
         ),
+<<<<<<< HEAD
         attack("comments", Refused, format!("{}1", "/*".repeat(30_000))),
+=======
+        attack("comments", Fine, format!("{}1", "/*".repeat(30_000))),
+>>>>>>> engine
         attack(
             "closed comments",
             Fine,
@@ -860,7 +946,11 @@ fn source() -> Vec<Attack> {
         attack("many statements", Fine, "1;".repeat(32_000)),
         attack(
             "many parameters",
+<<<<<<< HEAD
             Refused,
+=======
+            Fine,
+>>>>>>> engine
             format!(
                 "fn f({}) {{}}",
                 (0..10_000).map(|n| format!("a{n},")).collect::<String>()
@@ -984,10 +1074,20 @@ fn forbidden() -> Vec<Attack> {
             "fn f() { import \"/etc/passwd\" as p; } f()",
         ),
         attack("metadata", Fine, "get_fn_metadata_list().len()"),
-        attack("this at the top", Error, "this + 1"),
-        attack("global secrets", Refused, "global::PASSWORD"),
+        attack("this at the top", Refused, "this + 1"),
+        attack("global secrets", Error, "global::PASSWORD"),
         attack("private words", Refused, "anon$0000000000000000()"),
         attack("a custom operator", Refused, "1 |> 2"),
+        attack(
+            "fields with forbidden names",
+            Fine,
+            "let m = #{ timestamp: 1, exit: 2, sleep: 3 }; m.timestamp + m.exit + m.sleep",
+        ),
+        attack(
+            "variables with forbidden names",
+            Fine,
+            "let timestamp = 1; timestamp",
+        ),
         attack("debug", Fine, "debug(\"a\");"),
         attack("is_def_fn", Fine, "is_def_fn(\"sleep\", 1)"),
     ]
@@ -1028,6 +1128,18 @@ fn floods() -> Vec<Attack> {
 }
 
 impl Attack {
+    /// Memory in a ring of closures is never freed; it is bounded by what a step may hold.
+    fn leaky(mut self) -> Attack {
+        self.leaves = 72 * 1024 * 1024;
+        self
+    }
+
+    /// Gets time enough to come to where it hurts.
+    fn patient(mut self) -> Attack {
+        self.thinking = Duration::from_secs(15);
+        self
+    }
+
     fn refused(mut self) -> Attack {
         self.end = End::Refused;
         self

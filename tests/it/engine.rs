@@ -2,7 +2,8 @@
 //! comes back, and nothing is answered after a step was stopped.
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::io::Read;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,12 +16,12 @@ use vigie::{host, memory};
 
 use crate::attacks::{self, Attack, End};
 
-/// How long an attack may think; the clock is looked at between operations only.
-const THINKING: Duration = Duration::from_millis(700);
+/// How long a script may think here.
+const THINKING: Duration = Duration::from_secs(10);
 /// How long one may take altogether on a busy machine, in a build without optimisation.
 const ATTACK_MAX: Duration = Duration::from_secs(20);
-/// Bytes that may be left behind: what the allocator's users keep warm.
-const LEFT_BYTES_MAX: isize = 256 * 1024;
+/// How long a group may take before it counts as hung.
+const GROUP_MAX: Duration = Duration::from_secs(120);
 
 /// Answers plain words, stops at actions, and writes everything down.
 #[derive(Default)]
@@ -70,9 +71,24 @@ fn compile(engine: &Engine, script: &str) -> Result<Script, String> {
 }
 
 fn step(engine: &Engine, script: &Script, gate: Recorder) -> (StepEnd, Recorder) {
+<<<<<<< HEAD
     let input = Input {
         events: event(Value::from([("n", Value::Int(7))])),
         thinking: THINKING,
+=======
+    step_within(engine, script, gate, THINKING)
+}
+
+fn step_within(
+    engine: &Engine,
+    script: &Script,
+    gate: Recorder,
+    thinking: Duration,
+) -> (StepEnd, Recorder) {
+    let input = Input {
+        events: event(Value::from([("n", Value::Int(7))])),
+        thinking,
+>>>>>>> engine
     };
     let (end, gate) = engine.step(script, input, gate);
     (end, gate.expect("the gate comes back"))
@@ -96,8 +112,10 @@ fn is_limit(message: &str) -> bool {
         "Too many operations",
         "Stack overflow",
         "exceeds limit",
-        "too large",
         "Too many",
+        "of string too large",
+        "of array/BLOB too large",
+        "of object map too large",
     ];
     limits.iter().any(|limit| message.contains(limit))
 }
@@ -108,7 +126,7 @@ fn attacked(engine: &Engine, attack: &Attack) -> (End, String) {
         Ok(script) => script,
         Err(why) => return (End::Refused, why),
     };
-    match step(engine, &script, Recorder::default()).0 {
+    match step_within(engine, &script, Recorder::default(), attack.thinking).0 {
         StepEnd::Done(value) => (End::Fine, format!("{:.60}", value.to_string())),
         StepEnd::Stopped => (End::Error, "stopped".to_owned()),
         StepEnd::Failed(error) if is_limit(&error.message) => (End::Limit, error.message),
@@ -133,7 +151,7 @@ fn report(engine: &Engine, attack: &Attack) -> String {
     if took > ATTACK_MAX {
         wrong += " took too long";
     }
-    if left > LEFT_BYTES_MAX {
+    if left > attack.leaves {
         wrong += " leaves memory behind";
     }
     if !matches!(still, Ok(StepEnd::Done(Value::Int(8)))) {
@@ -173,6 +191,14 @@ fn attacks_of_one_group() {
     assert!(thinkers().call(job).is_some(), "the engine panicked");
 }
 
+fn read(mut stream: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    })
+}
+
 /// Runs a group in a process of its own, so that an abort is a failure and nothing more.
 fn withstands(group: &str) {
     let mut child = Command::new(std::env::current_exe().unwrap());
@@ -182,6 +208,7 @@ fn withstands(group: &str) {
         "--ignored",
         "--nocapture",
     ]);
+<<<<<<< HEAD
     let output = child.env("VIGIE_ATTACKS", group).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let last = said.lines().last().unwrap_or_default();
@@ -191,6 +218,26 @@ fn withstands(group: &str) {
         "{} after {last}\n{said}\n{why}",
         output.status
     );
+=======
+    child.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.env("VIGIE_ATTACKS", group).spawn().unwrap();
+    let (out, errors) = (
+        read(child.stdout.take().unwrap()),
+        read(child.stderr.take().unwrap()),
+    );
+    let until = Instant::now() + GROUP_MAX;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > until {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let (said, why) = (out.join().unwrap(), errors.join().unwrap());
+    assert!(status.success(), "{status}\n{said}\n{why}");
+>>>>>>> engine
     assert!(said.contains("all done"), "{said}");
     let wrong: Vec<&str> = said.lines().filter(|line| line.contains("WRONG")).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -198,6 +245,180 @@ fn withstands(group: &str) {
     if std::env::var("VIGIE_SHOW").is_ok() {
         println!("{said}");
     }
+}
+
+/// A script that asks inside a word which hides errors, then does as if nothing had happened.
+fn stopped_inside(wrapped: &str) {
+    let script = format!(
+        "print(\"before\"); try {{ {wrapped} }} catch {{ print(\"caught\"); now(); }} \
+         print(\"after\"); emit(\"a\", 1); state::set(\"k\", 1); http::get(\"http://b\"); \
+         [2, 1].sort(|a, b| {{ uuid(); a - b }}); 5"
+    );
+    let (end, gate) = think(&script);
+    assert!(matches!(end, StepEnd::Stopped), "{script}: {end:?}");
+    assert_eq!(gate.asked, ["http::get"], "{script}");
+    assert_eq!(gate.printed, ["before"], "{script}");
+}
+
+#[test]
+fn nothing_is_answered_after_a_stop_though_the_language_hides_it() {
+    let ask = "http::get(\"http://a\")";
+    let hiding = [
+        format!("[1].map(|x| {ask})"),
+        format!("[1].filter(|x| {ask})"),
+        format!("[1, 2].reduce(|a, b| {ask})"),
+        format!("[1, 2].reduce_rev(|a, b| {ask})"),
+        format!("[1].for_each(|| {ask})"),
+        format!("[1].some(|x| {ask})"),
+        format!("[1].all(|x| {ask})"),
+        format!("[1].find(|x| {ask})"),
+        format!("[1].find_map(|x| {ask})"),
+        format!("[1].index_of(|x| {ask})"),
+        format!("[1].retain(|x| {ask})"),
+        format!("[1].drain(|x| {ask})"),
+        format!("[2, 1].sort(|a, b| {{ {ask}; a - b }})"),
+        format!("[1, 1].dedup(|a, b| {{ {ask}; true }})"),
+        format!("#{{ a: 1 }}.filter(|k, v| {ask})"),
+        format!("let f = || {ask}; f.call()"),
+        format!("let f = |a| {ask}; f.curry(1).call()"),
+        format!("print(`${{{ask}}}`)"),
+        format!("switch {ask} {{ 1 => 2, _ => 3 }}"),
+        format!("[[1]].map(|x| x.map(|y| {ask}))"),
+        format!("let l = [{ask}]; l"),
+        format!("try {{ {ask} }} catch {{ now(); }}"),
+        format!("for x in [1].map(|x| {ask}) {{ now(); }}"),
+    ];
+    hiding.iter().for_each(|wrapped| stopped_inside(wrapped));
+}
+
+#[test]
+fn a_stop_in_a_sort_that_is_the_last_word_is_a_stop() {
+    let (end, gate) = think("[2, 1].sort(|a, b| { http::get(\"http://a\"); a - b })");
+    assert!(matches!(end, StepEnd::Stopped), "{end:?}");
+    assert_eq!(gate.asked.len(), 1);
+}
+
+#[test]
+fn a_failure_is_caught_with_its_verb_kind_status_and_message() {
+    let failure = Value::from([
+        ("verb", Value::from("http::get")),
+        ("kind", Value::from("refused")),
+        ("status", Value::Int(404)),
+        ("message", Value::from("not there")),
+    ]);
+    let job = move |engine: &Engine| {
+        let script = "let seen = \"\"; try { http::get(\"http://a\"); } catch (err) { \
+            seen = `${err.verb} ${err.kind} ${err.status} ${err.message}`; } seen";
+        let script = compile(engine, script).unwrap();
+        let answers = BTreeMap::from([("http::get".to_owned(), vec![Answer::Error(failure)])]);
+        step(
+            engine,
+            &script,
+            Recorder {
+                answers,
+                ..Recorder::default()
+            },
+        )
+        .0
+    };
+    let end = thinkers().call(job).unwrap();
+    let StepEnd::Done(value) = end else {
+        panic!("{end:?}")
+    };
+    assert_eq!(value, Value::from("http::get refused 404 not there"));
+}
+
+#[test]
+fn a_host_word_in_a_filter_is_refused_with_its_place() {
+    let job = |engine: &Engine| {
+        let script = "fn filter(event) {\n  let n = now();\n  n > 1\n}";
+        let script = compile(engine, script).unwrap();
+        engine.filter(&script, &Value::from([("n", Value::Int(1))]), THINKING)
+    };
+    let error = thinkers().call(job).unwrap().unwrap_err();
+    let shown = error.diagnostic().to_string();
+    assert!(shown.contains("`now` cannot be used here"), "{shown}");
+    assert!(shown.contains("test.rhai:2:11"), "{shown}");
+}
+
+#[test]
+fn a_filter_that_is_stopped_at_a_limit_is_no_verdict() {
+    for body in [
+        "loop {}",
+        "[1, 2].sort(|a, b| { loop {} }); true",
+        "try { [1].map(|x| { loop {} }) } catch {} false",
+    ] {
+        let script = format!("fn filter(event) {{ {body} }}");
+        let job = move |engine: &Engine| {
+            let script = compile(engine, &script).unwrap();
+            engine.filter(&script, &Value::Null, THINKING)
+        };
+        let error = thinkers().call(job).unwrap().expect_err(body);
+        assert!(is_limit(&error.message), "{body}: {}", error.message);
+    }
+}
+
+#[test]
+fn a_filter_runs_without_the_top_level_and_must_say_yes_or_no() {
+    let cases = [
+        (
+            "print(\"top\"); throw 1; fn filter(event) { event.n == 1 }",
+            Ok(true),
+        ),
+        ("fn filter(event) { event.n == 2 }", Ok(false)),
+        (
+            "fn filter(event) { \"yes\" }",
+            Err("must give true or false, not string"),
+        ),
+        (
+            "fn filter(event) { event.missing.deeper > 3 }",
+            Err("missing"),
+        ),
+        ("let filter = 1;", Ok(true)),
+    ];
+    for (script, expected) in cases {
+        let job = move |engine: &Engine| {
+            let script = compile(engine, script).unwrap();
+            engine.filter(&script, &Value::from([("n", Value::Int(1))]), THINKING)
+        };
+        match (thinkers().call(job).unwrap(), expected) {
+            (Ok(verdict), Ok(expected)) => assert_eq!(verdict, expected, "{script}"),
+            (Err(error), Err(_)) => assert!(
+                error.place.is_some() || error.message.contains("must give"),
+                "{script}: {error:?}"
+            ),
+            (found, _) => panic!("{script}: {found:?}"),
+        }
+    }
+}
+
+#[test]
+#[ignore = "started by the test below, in a process of its own"]
+fn names_of_closures() {
+    let (end, _) =
+        think("let n = 1; let f = |x| x + n; let g = || 5; [`${f}`, `${g}`, Fn(\"abs\").name]");
+    println!("names {end:?}");
+}
+
+#[test]
+fn closures_have_the_same_names_in_every_process() {
+    let names = || {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args([
+            "--exact",
+            "engine::names_of_closures",
+            "--ignored",
+            "--nocapture",
+        ]);
+        let said = String::from_utf8(child.output().unwrap().stdout).unwrap();
+        said.lines()
+            .find(|line| line.starts_with("names "))
+            .unwrap()
+            .to_owned()
+    };
+    let first = names();
+    assert!(first.contains("anon$"), "{first}");
+    assert_eq!(first, names());
 }
 
 #[test]
