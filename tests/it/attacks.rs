@@ -33,16 +33,11 @@ pub struct Attack {
 }
 
 fn attack(name: &'static str, end: End, script: impl Into<String>) -> Attack {
-<<<<<<< HEAD
-    Attack {
-        name,
-=======
     let thinking = Duration::from_millis(700);
     Attack {
         name,
         leaves: LEFT_BYTES_MAX,
         thinking,
->>>>>>> engine
         script: script.into(),
         end,
     }
@@ -309,11 +304,7 @@ fn recursion() -> Vec<Attack> {
         ),
         attack(
             "recursion through sort",
-<<<<<<< HEAD
-            Limit,
-=======
             Fine,
->>>>>>> engine
             "fn f(n) { [n, n].sort(|a, b| f(a + 1)) } f(0)",
         ),
         attack(
@@ -415,11 +406,7 @@ fn texts() -> Vec<Attack> {
             Limit,
             format!("{big} s.split(\"x\")"),
         ),
-<<<<<<< HEAD
-        attack("split into characters", Limit, format!("{big} s.split()")),
-=======
         attack("split into characters", Fine, format!("{big} s.split()")),
->>>>>>> engine
         attack("to_chars", Limit, format!("{big} s.to_chars()")),
         attack(
             "many big texts",
@@ -491,133 +478,12 @@ fn values() -> Vec<Attack> {
         attack("doubling", Limit, "let a = [1]; loop { a += a; }"),
         attack("self in self", Limit, "let a = [1]; loop { a = [a, a]; }"),
         attack("push self", Limit, "let a = [1]; loop { a.push(a); }"),
-        attack(
-            "map that grows",
-            Limit,
-            "let m = #{}; let n = 0; loop { m[`k${n}`] = n; n += 1; }",
-        ),
-        attack(
-            "map by mixin",
-            Limit,
-            "let m = #{}; let n = 0; loop { let o = #{}; o[`k${n}`] = n; m.mixin(o); n += 1; }",
-        ),
-        attack(
-            "map of maps",
-            Limit,
-            "let m = #{ a: 1 }; loop { m = #{ a: m, b: m }; }",
-        ),
-        attack(
-            "index assignment past the limit",
-            Limit,
-            "let m = #{}; for i in 0..1000000 { m[`${i}`] = \"a long text that takes its room in memory\"; } m.len()",
-        ),
-        attack(
-            "index assignment of arrays",
-            Limit,
-            "let a = []; a.pad(4000, 0); for i in 0..4000 { let b = []; b.pad(4000, i); a[i] = b; }",
-        ),
+        attack("map that grows", Limit, "let m = #{}; let n = 0; loop { m[`k${n}`] = n; n += 1; }"),
+        attack("map by mixin", Limit, "let m = #{}; let n = 0; loop { let o = #{}; o[`k${n}`] = n; m.mixin(o); n += 1; }"),
+        attack("map of maps", Limit, "let m = #{ a: 1 }; loop { m = #{ a: m, b: m }; }"),
+        attack("index assignment past the limit", Limit, "let m = #{}; for i in 0..1000000 { m[`${i}`] = \"a long text that takes its room in memory\"; } m.len()"),
+        attack("index assignment of arrays", Limit, "let a = []; a.pad(4000, 0); for i in 0..4000 { let b = []; b.pad(4000, i); a[i] = b; }"),
         attack("nested too deep", Limit, deep),
-<<<<<<< HEAD
-        attack(
-            "nested and printed",
-            Fine,
-            format!("{} print(a);", under.replace("4000", "1000")),
-        ),
-        attack(
-            "nested to the limit and printed",
-            Fine,
-            format!("{under} print(a);"),
-        ),
-        attack(
-            "nested to the limit and compared",
-            Fine,
-            format!("{under} let b = a; a == b"),
-        ),
-        attack(
-            "nested to the limit and copied",
-            Fine,
-            format!("{under} let b = a; b.push(1); a.len()"),
-        ),
-        attack(
-            "nested to the limit and made text",
-            Fine,
-            format!("{under} a.to_string().len()"),
-        ),
-        attack(
-            "nested to the limit as debug text",
-            Fine,
-            format!("{under} a.to_debug().len()"),
-        ),
-        attack(
-            "nested to the limit and dumped",
-            Error,
-            format!("{under} json_dump(a)"),
-        ),
-        attack(
-            "nested to the limit and asked",
-            Error,
-            format!("{under} emit(\"a\", a)"),
-        ),
-        attack(
-            "nested to the limit and given back",
-            Fine,
-            format!("{under} a"),
-        ),
-        attack(
-            "nested to the limit and thrown",
-            Error,
-            format!("{under} throw a;"),
-        ),
-        attack("nested maps", Limit, deep_map),
-        attack(
-            "nested maps and compared",
-            Fine,
-            format!("{} a == a", deep_map.replace("5000", "2000")),
-        ),
-        attack(
-            "nested maps and printed",
-            Fine,
-            format!("{} print(a);", deep_map.replace("5000", "2000")),
-        ),
-        attack(
-            "nested maps to json",
-            Fine,
-            format!("{} a.to_json().len()", deep_map.replace("5000", "2000")),
-        ),
-        attack(
-            "contains of nested",
-            Fine,
-            format!("{under} [a].contains(a)"),
-        ),
-        attack("blob", Limit, "blob(1000000000000, 0)"),
-        attack(
-            "blobs that grow",
-            Limit,
-            "let b = blob(4000, 1); loop { b += b; }",
-        ),
-        attack(
-            "many blobs",
-            Limit,
-            "let a = []; loop { a.push(blob(4000, 1)); if a.len() > 4000 { a = [a]; } }",
-        ),
-        attack(
-            "our blobs",
-            Limit,
-            "let s = \"eA\"; s.pad(200000, 'A'); let f = |x| x; loop { f = f.curry(base64_decode(s)); }",
-        ),
-        attack(
-            "collect of a range",
-            Error,
-            "let a = (0..1000000000).to_array();",
-        ),
-        attack(
-            "variables",
-            Error,
-            (0..300)
-                .map(|n| format!("let v{n} = {n};"))
-                .collect::<String>(),
-        ),
-=======
         attack("nested and printed", Fine, format!("{under} print(a);")),
         attack("nested and compared", Fine, format!("{under} let b = a; a == b")),
         attack("nested and copied", Fine, format!("{under} let b = a; b.push(1); a.len()")),
@@ -646,49 +512,20 @@ fn values() -> Vec<Attack> {
         attack("our blobs", Limit, "let s = \"eA\"; s.pad(200000, 'A'); let f = |x| x; loop { f = f.curry(base64_decode(s)); }"),
         attack("collect of a range", Error, "let a = (0..1000000000).to_array();"),
         attack("variables", Limit, (0..300).map(|n| format!("let v{n} = {n};")).collect::<String>()),
->>>>>>> engine
         attack("overflow", Error, "let n = 9223372036854775807; n + 1"),
         attack("division by zero", Error, "1 / 0"),
-        attack(
-            "smallest modulo minus one",
-            Error,
-            "let n = -9223372036854775807 - 1; n % -1",
-        ),
+        attack("smallest modulo minus one", Error, "let n = -9223372036854775807 - 1; n % -1"),
         attack("power", Error, "2 ** 1000"),
         attack("shift", Fine, "1 << 1000; 1 >> -1000; -1 << 63"),
         attack("index far out", Error, "[1][9223372036854775807]"),
-        attack(
-            "smallest negative index",
-            Error,
-            "let n = -9223372036854775807 - 1; [1][n]",
-        ),
-        attack(
-            "sub_string far out",
-            Fine,
-            "let n = -9223372036854775807 - 1; \"日本\".sub_string(n, 9223372036854775807)",
-        ),
-        attack(
-            "splice far out",
-            Fine,
-            "let a = [1]; a.splice(-9223372036854775807, 9223372036854775807, [2]); a.extract(5, -3)",
-        ),
-        attack(
-            "chop and truncate far out",
-            Fine,
-            "let a = [1]; a.chop(-1); a.truncate(-5); a.remove(-9); a.drain(9223372036854775807, 9223372036854775807)",
-        ),
+        attack("smallest negative index", Error, "let n = -9223372036854775807 - 1; [1][n]"),
+        attack("sub_string far out", Fine, "let n = -9223372036854775807 - 1; \"日本\".sub_string(n, 9223372036854775807)"),
+        attack("splice far out", Fine, "let a = [1]; a.splice(-9223372036854775807, 9223372036854775807, [2]); a.extract(5, -3)"),
+        attack("chop and truncate far out", Fine, "let a = [1]; a.chop(-1); a.truncate(-5); a.remove(-9); a.drain(9223372036854775807, 9223372036854775807)"),
         attack("bit far out", Error, "let n = 1; n.get_bit(1000)"),
-        attack(
-            "range that overflows",
-            Fine,
-            "for i in range(9223372036854775800, 9223372036854775807, 5) {}",
-        ),
+        attack("range that overflows", Fine, "for i in range(9223372036854775800, 9223372036854775807, 5) {}"),
         attack("step of zero", Error, "for i in range(0, 10, 0) {}"),
-        attack(
-            "parse of a huge number",
-            Error,
-            "parse_int(\"99999999999999999999999999\")",
-        ),
+        attack("parse of a huge number", Error, "parse_int(\"99999999999999999999999999\")"),
         attack("radix far out", Error, "parse_int(\"10\", 1000)"),
         attack("events of nothing", Error, "events.len()").refused(),
     ]
@@ -697,113 +534,6 @@ fn values() -> Vec<Attack> {
 fn cycles() -> Vec<Attack> {
     use End::{Error, Fine, Limit};
     vec![
-<<<<<<< HEAD
-        attack(
-            "a chain of closures",
-            Limit,
-            "let f = |x| x; loop { f = f.curry(f); }",
-        ),
-        attack(
-            "a long chain of closures",
-            Limit,
-            "fn wrap(g) { || g.call() } let g = || 1; loop { g = wrap(g); }",
-        ),
-        attack(
-            "a chain that is called",
-            Limit,
-            "fn wrap(g) { || g.call() } let g = || 1; for i in 0..1000 { g = wrap(g); } g.call()",
-        ),
-        attack(
-            "captured texts",
-            Limit,
-            "let s = \"x\"; s.pad(200000, 'x'); let f = || 1; loop { let t = s + 1; f = f.curry(t); }",
-        ),
-        attack(
-            "captured arrays",
-            Limit,
-            "let all = || 1; loop { let a = []; a.pad(4000, 1.5); all = all.curry(a); }",
-        ),
-        attack(
-            "a closure that holds itself",
-            Fine,
-            "let x = #{}; let f = || x; x.me = f;",
-        ),
-        attack(
-            "a closure that holds itself and is printed",
-            Limit,
-            "let x = #{}; let f = || x; x.me = f; print(x);",
-        ),
-        attack(
-            "a closure that holds itself as debug text",
-            Limit,
-            "let x = #{}; let f = || x; x.me = f; x.to_debug()",
-        ),
-        attack(
-            "a closure that holds itself as text",
-            Limit,
-            "let x = #{}; let f = || x; x.me = f; x.to_string()",
-        ),
-        attack(
-            "a closure that holds itself compared",
-            Error,
-            "let x = #{}; let f = || x; x.me = f; x == x",
-        ),
-        attack(
-            "a closure that holds itself as json",
-            Limit,
-            "let x = #{}; let f = || x; x.me = f; x.to_json()",
-        ),
-        attack(
-            "a closure that holds itself interpolated",
-            Limit,
-            "let x = #{}; let f = || x; x.me = f; `${x}`",
-        ),
-        attack(
-            "a closure that holds itself thrown",
-            Limit,
-            "let x = #{}; let f = || x; x.me = f; throw x;",
-        ),
-        attack(
-            "a closure that holds itself given back",
-            Fine,
-            "let x = #{}; let f = || x; x.me = f; x",
-        ),
-        attack(
-            "a closure that holds itself asked",
-            Error,
-            "let x = #{}; let f = || x; x.me = f; emit(\"a\", x)",
-        ),
-        attack(
-            "an array that holds itself",
-            Fine,
-            "let a = [1]; let f = || a; a.push(f); a.len()",
-        ),
-        attack(
-            "an array that holds itself printed",
-            Limit,
-            "let a = [1]; let f = || a; a.push(f); print(a)",
-        ),
-        attack(
-            "closures that change what they are called on",
-            Error,
-            "let a = [1, 2]; a.map(|x| { a.push(x); x })",
-        ),
-        attack(
-            "sort that changes what it sorts",
-            Fine,
-            "let a = [2, 1]; a.sort(|x, y| { a.push(x); x - y });",
-        ),
-        attack(
-            "cycles in a loop",
-            Limit,
-            "loop { let x = #{ t: \"\" }; let s = \"x\"; s.pad(100000, 'x'); x.t = s; let f = || x; x.me = f; }",
-        ),
-        attack(
-            "cycles in a function",
-            Limit,
-            "fn leak() { let x = []; x.pad(4000, 1); let f = || x; x.push(f); } loop { leak(); }",
-        ),
-=======
         attack("a chain of closures", Limit, "let f = |x| x; loop { f = f.curry(f); }"),
         attack("a long chain of closures", Limit, "fn wrap(g) { || g.call() } let g = || 1; loop { g = wrap(g); }"),
         attack("a chain that is called", Limit, "fn wrap(g) { || g.call() } let g = || 1; for i in 0..1000 { g = wrap(g); } g.call()"),
@@ -827,7 +557,6 @@ fn cycles() -> Vec<Attack> {
         attack("sort that changes what it sorts", Error, "let a = [2, 1]; a.sort(|x, y| { a.push(x); x - y });"),
         attack("cycles in a loop", Limit, "loop { let x = #{ t: \"\" }; let s = \"x\"; s.pad(100000, 'x'); x.t = s; let f = || x; x.me = f; }").leaky(),
         attack("cycles in a function", Limit, "fn leak() { let x = #{ l: [] }; x.l.pad(4000, 1); let f = || x; x.me = f; } loop { leak(); }").leaky(),
->>>>>>> engine
     ]
 }
 
@@ -923,11 +652,7 @@ fn source() -> Vec<Attack> {
             Refused,
             "fn a() { fn b() { 1 } } a()",
         ),
-<<<<<<< HEAD
-        attack("comments", Refused, format!("{}1", "/*".repeat(30_000))),
-=======
         attack("comments", Fine, format!("{}1", "/*".repeat(30_000))),
->>>>>>> engine
         attack(
             "closed comments",
             Fine,
@@ -946,11 +671,7 @@ fn source() -> Vec<Attack> {
         attack("many statements", Fine, "1;".repeat(32_000)),
         attack(
             "many parameters",
-<<<<<<< HEAD
-            Refused,
-=======
             Fine,
->>>>>>> engine
             format!(
                 "fn f({}) {{}}",
                 (0..10_000).map(|n| format!("a{n},")).collect::<String>()

@@ -71,11 +71,6 @@ fn compile(engine: &Engine, script: &str) -> Result<Script, String> {
 }
 
 fn step(engine: &Engine, script: &Script, gate: Recorder) -> (StepEnd, Recorder) {
-<<<<<<< HEAD
-    let input = Input {
-        events: event(Value::from([("n", Value::Int(7))])),
-        thinking: THINKING,
-=======
     step_within(engine, script, gate, THINKING)
 }
 
@@ -88,7 +83,6 @@ fn step_within(
     let input = Input {
         events: event(Value::from([("n", Value::Int(7))])),
         thinking,
->>>>>>> engine
     };
     let (end, gate) = engine.step(script, input, gate);
     (end, gate.expect("the gate comes back"))
@@ -208,17 +202,6 @@ fn withstands(group: &str) {
         "--ignored",
         "--nocapture",
     ]);
-<<<<<<< HEAD
-    let output = child.env("VIGIE_ATTACKS", group).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let last = said.lines().last().unwrap_or_default();
-    let why = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{} after {last}\n{said}\n{why}",
-        output.status
-    );
-=======
     child.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = child.env("VIGIE_ATTACKS", group).spawn().unwrap();
     let (out, errors) = (
@@ -237,7 +220,6 @@ fn withstands(group: &str) {
     };
     let (said, why) = (out.join().unwrap(), errors.join().unwrap());
     assert!(status.success(), "{status}\n{said}\n{why}");
->>>>>>> engine
     assert!(said.contains("all done"), "{said}");
     let wrong: Vec<&str> = said.lines().filter(|line| line.contains("WRONG")).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
