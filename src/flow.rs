@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::compile::{Bundle, Script};
 use crate::duration::Lasting;
-use crate::engine::Engine;
+use crate::engine::{Engine, MODULES_MAX};
 use crate::error::{Diagnostic, Place};
 use crate::{document, event};
 
@@ -169,6 +169,10 @@ fn gather(engine: &Engine, root: &Path, bundle: &mut Bundle) -> Result<(), Vec<D
             continue;
         }
         let place = direct.then(|| bundle.place(None, position)).flatten();
+        if bundle.modules.len() >= MODULES_MAX {
+            let why = format!("a flow imports at most {MODULES_MAX} modules");
+            return Err(vec![placed(why, place)]);
+        }
         let text = module_text(root, &path).map_err(|why| vec![placed(why, place)])?;
         waiting.extend(engine.imports(&text));
         bundle.modules.insert(path, text);

@@ -35,6 +35,8 @@ pub struct TriesRecord {
     pub since_first: Duration,
     /// Why the last one failed.
     pub error: String,
+    /// The journal says already that it is in doubt; not kept.
+    pub told: bool,
 }
 
 impl TriesRecord {
@@ -50,6 +52,7 @@ impl TriesRecord {
             performing: false,
             since_first: Duration::ZERO,
             error: String::new(),
+            told: false,
         }
     }
 
@@ -94,6 +97,7 @@ impl TriesRecord {
     pub fn failed(&mut self, failure: &Failure, settings: &FlowSettings, now: Timestamp) -> Next {
         self.performing = false;
         self.in_doubt |= failure.in_doubt;
+        self.told &= !failure.in_doubt;
         self.counted += u32::from(failure.kind == FailureKind::Other);
         self.error.clone_from(&failure.message);
         self.since_first =
@@ -136,6 +140,7 @@ impl TriesRecord {
             performing: input.byte()? == 1,
             since_first: Duration::ZERO,
             error: input.text()?.to_owned(),
+            told: false,
         })
     }
 }
