@@ -198,6 +198,9 @@ impl Conductor {
             if let Some(failure) = self.doubt(work, verb, tries) {
                 return Ok(Err(failure));
             }
+            if let Some(wait) = tries.settle(verb.repeat, &work.flow.settings) {
+                self.wait(work, wait).await?;
+            }
             if verb.repeat == Repeat::InDoubt && tries.count > 0 {
                 tries.performing = true;
                 self.keep_tries(work, tries).await?;

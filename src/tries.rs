@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::action::{Failure, FailureKind};
+use crate::action::{Failure, FailureKind, Repeat};
 use crate::attempt::{self, Next, Tries};
 use crate::event::RunId;
 use crate::flow::FlowSettings;
@@ -91,6 +91,15 @@ impl TriesRecord {
     pub fn wait_left(&self, now: Timestamp) -> Option<Duration> {
         let left = self.next_at.duration_since(now);
         Duration::try_from(left).ok().filter(|left| !left.is_zero())
+    }
+
+    /// How long to let the target finish what it may still be doing for a try that was cut off,
+    /// before it is asked whether that was done. Once for each doubt.
+    pub fn settle(&mut self, repeat: Repeat, settings: &FlowSettings) -> Option<Duration> {
+        let look = self.in_doubt && repeat == Repeat::LookUp;
+        let told = self.told;
+        self.told |= look;
+        (look && !told).then_some(settings.in_doubt_wait.0)
     }
 
     /// Notes a failed try and says what to do.
