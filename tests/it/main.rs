@@ -15,6 +15,7 @@ mod house_postfix;
 mod house_redmine;
 mod house_snmptrapd;
 mod http_action;
+mod licences;
 mod mail_action;
 mod mutate;
 mod pagerduty;
