@@ -40,7 +40,7 @@ impl Alertmanager {
                 "--web.listen-address=127.0.0.1:0",
                 "--cluster.listen-address=",
             ]);
-        let mut peer = Peer::start("alertmanager", &mut command, folder.path());
+        let mut peer = Peer::start("alertmanager", &command, folder.path());
         let url = peer.wait("the address", |peer| {
             let log = peer.log();
             let (_, rest) = log.split_once("msg=\"Listening on\" address=")?;

@@ -66,14 +66,13 @@ pub struct Peer {
 impl Peer {
     /// Starts `command`, which must not put itself into the background; what it says goes to
     /// `NAME.log` in `folder`. If the tests die, the peer ends and `folder` goes.
-    pub fn start(name: &'static str, command: &mut Command, folder: &Path) -> Peer {
+    pub fn start(name: &'static str, command: &Command, folder: &Path) -> Peer {
         let log = folder.join(format!("{name}.log"));
         let file = File::create(&log).unwrap();
-        let child = command
+        let child = in_own_session(command)
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
-            .process_group(0)
             .spawn()
             .unwrap_or_else(|why| panic!("cannot start {command:?}: {why}"));
         let guard = Command::new("sh")
@@ -142,6 +141,20 @@ impl Drop for Peer {
             .map(|mut pipe| pipe.write_all(b"ended\n"));
         let _ = self.guard.wait();
     }
+}
+
+/// The same command as the leader of a session and of a process group, with the same process
+/// number; Postfix's master insists on becoming one, so it cannot be made one from here.
+fn in_own_session(command: &Command) -> Command {
+    let mut own = Command::new("setsid");
+    own.arg(command.get_program()).args(command.get_args());
+    own.envs(
+        command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    own.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
+    own
 }
 
 /// A port of loopback that nobody uses, for peers that cannot be asked which one they got.

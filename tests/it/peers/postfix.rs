@@ -45,14 +45,14 @@ impl Postfix {
             .arg(&etc)
             .arg(aliases_map(&etc)));
         run(Command::new("postfix").arg("-c").arg(&etc).arg("check"));
-        // in the foreground, and it keeps the process group that it is given
+        // in the foreground
         let mut master = Command::new(MASTER);
         master
             .arg("-c")
             .arg(&etc)
             .arg("-s")
             .env("MAIL_CONFIG", &etc);
-        let mut peer = Peer::start("postfix", &mut master, folder.path());
+        let mut peer = Peer::start("postfix", &master, folder.path());
         let up = peer.wait("a greeting", |_| Smtp::greeted(port).ok());
         up.ok_or_else(|| {
             format!(

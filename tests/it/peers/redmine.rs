@@ -60,7 +60,7 @@ impl Redmine {
             "1:4",
             "config.ru",
         ]);
-        let mut peer = Peer::start("puma", &mut puma, folder.path());
+        let mut peer = Peer::start("puma", &puma, folder.path());
         let url = peer.wait("the address", |peer| {
             let log = peer.log();
             let (_, rest) = log.split_once("Listening on ")?;

@@ -39,7 +39,7 @@ impl Snmptrapd {
         if has_ipv6() {
             command.arg(format!("udp6:[::1]:{port}"));
         }
-        let mut peer = Peer::start("snmptrapd", &mut command, folder.path());
+        let mut peer = Peer::start("snmptrapd", &command, folder.path());
         let up = peer.wait("its first line", |peer| {
             peer.log().contains("NET-SNMP version").then_some(())
         });
