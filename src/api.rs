@@ -173,6 +173,12 @@ async fn runs(
         .map(|id| id.parse::<RunId>())
         .transpose()
         .map_err(bad_id)?;
+    if let Some(run) = &after {
+        let known = state.conductor.store.run(run);
+        known
+            .map_err(|why| store_failed(&why))?
+            .ok_or_else(|| gone(run.as_str()))?;
+    }
     let wanted = query.get("state").map(String::as_str);
     let rows = story::runs(&state.conductor.store, after.as_ref(), limit, wanted)
         .map_err(|why| store_failed(&why))?;
@@ -196,12 +202,18 @@ async fn dead(
         .transpose()
         .map_err(bad_id)?;
     let store = &state.conductor.store;
-    let after = after
-        .map(|run| store.dead_letter_of(&run))
-        .transpose()
-        .map_err(|why| store_failed(&why))?;
+    let after = match after {
+        None => None,
+        // One that was tried again meanwhile is no place to go on from.
+        Some(run) => Some(
+            store
+                .dead_letter_of(&run)
+                .map_err(|why| store_failed(&why))?
+                .ok_or_else(|| gone(run.as_str()))?,
+        ),
+    };
     let letters = store
-        .dead(after.flatten().as_ref(), limit)
+        .dead(after.as_ref(), limit)
         .map_err(|why| store_failed(&why))?;
     let rows: Vec<Json_> = letters
         .iter()

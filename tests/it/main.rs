@@ -5,6 +5,7 @@ mod acting;
 mod address_policy;
 mod attacks;
 mod canopsis;
+mod cli_verbs;
 mod decode_json;
 mod decode_mail;
 mod decode_trap;
