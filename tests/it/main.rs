@@ -3,11 +3,16 @@
 
 mod acting;
 mod address_policy;
+mod attacks;
 mod canopsis;
 mod decode_json;
 mod decode_mail;
 mod decode_trap;
 mod decode_webhook;
+mod demo;
+mod door_access;
+mod door_http;
+mod engine;
 mod file_action;
 mod house;
 mod house_alertmanager;
@@ -26,8 +31,11 @@ mod post_stand_in;
 mod redmine;
 mod redmine_real;
 mod sendevt;
+mod shipped;
 mod spool;
 mod store;
 mod store_damage;
 mod store_model;
+mod tidy;
+mod wire;
 mod words;
