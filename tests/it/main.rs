@@ -28,3 +28,4 @@ mod store_damage;
 mod store_model;
 mod tidy;
 mod words;
+mod words_check;
