@@ -56,6 +56,9 @@ pub struct FlowSettings {
     pub run_seconds_max: u64,
     /// What happens to an action that a crash left in doubt.
     pub in_doubt: InDoubt,
+    /// How long a target may still be at work on a request that was cut off; only then it is asked
+    /// whether it was done.
+    pub in_doubt_wait: Lasting,
     /// Collects events and runs once for all of them.
     pub batch: Option<BatchSettings>,
 }
@@ -70,6 +73,7 @@ impl Default for FlowSettings {
             one_run_per: Vec::new(),
             run_seconds_max: 10,
             in_doubt: InDoubt::Repeat,
+            in_doubt_wait: Lasting(Duration::from_secs(10)),
             batch: None,
         }
     }

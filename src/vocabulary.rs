@@ -130,10 +130,16 @@ fn check_one(
     ast.walk(&mut |nodes: &[ASTNode]| {
         match nodes.last() {
             Some(ASTNode::Expr(Expr::FnCall(call, at)) | ASTNode::Stmt(Stmt::FnCall(call, at))) => {
-                known.mistake(call, false).map(|mistake| note(mistake, *at));
+                known
+                    .mistake(call, false)
+                    .into_iter()
+                    .for_each(|mistake| note(mistake, *at));
             }
             Some(ASTNode::Expr(Expr::MethodCall(call, at))) => {
-                known.mistake(call, true).map(|mistake| note(mistake, *at));
+                known
+                    .mistake(call, true)
+                    .into_iter()
+                    .for_each(|mistake| note(mistake, *at));
             }
             Some(ASTNode::Stmt(Stmt::Import(import, _)))
                 if import.0.get_literal_value(None).is_none() =>

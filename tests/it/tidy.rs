@@ -48,7 +48,10 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("who may call", &["access", "listener"]),
-    ("the event doors", &["source/http", "intake"]),
+    (
+        "the event doors",
+        &["source/http", "source/asked", "intake"],
+    ),
     (
         "the server",
         &["attendance", "api", "story", "operate", "server"],
@@ -81,6 +84,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "axum",
         &[
             "src/source/http.rs",
+            "src/source/asked.rs",
             "src/api.rs",
             "src/operate.rs",
             "src/listener.rs",
