@@ -141,9 +141,21 @@ impl Engine {
         let compiled = self
             .rhai
             .compile_into_self_contained(&bound_names(&bundle), &bundle.source);
-        step::end();
+        let (_, stop) = step::end();
         COMPILING.with_borrow_mut(Option::take);
-        let mut ast = compiled.map_err(|error| vec![misspelled(&bundle, &error)])?;
+        let compiled = compiled.map_err(|error| misspelled(&bundle, &error));
+        let mut ast = match (compiled, stop) {
+            (Ok(ast), None) => ast,
+            (Err(mistake), None) => return Err(vec![mistake]),
+            (compiled, Some(stop)) => {
+                let message = format!("a module goes too far: {}", stop.sentence());
+                let place = compiled.err().and_then(|mistake| mistake.place);
+                return Err(vec![Diagnostic {
+                    place,
+                    ..Diagnostic::new(message)
+                }]);
+            }
+        };
         ast.set_source(bundle.name.as_str());
         let mistakes = vocabulary::check(self, &bundle, &ast);
         if !mistakes.is_empty() {
@@ -200,7 +212,8 @@ fn misspelled(bundle: &Bundle, error: &EvalAltResult) -> Diagnostic {
     }
     let message = message.trim_start_matches("Syntax error: ").to_owned();
     let place = bundle.place(source.as_deref(), error.position());
-    let help = vocabulary::hint(&message);
+    let text = source.and_then(|path| bundle.modules.get(&path));
+    let help = vocabulary::hint(&message, text.unwrap_or(&bundle.source));
     Diagnostic {
         message: lowercase_first(&message),
         place,

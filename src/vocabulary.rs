@@ -8,6 +8,7 @@ use rhai::{AST, ASTNode, Expr, FnCallExpr, Position, Stmt};
 use crate::compile::Bundle;
 use crate::engine::{Engine, FORBIDDEN};
 use crate::error::{Diagnostic, did_you_mean};
+use crate::host;
 
 /// Words that are part of the language rather than registered.
 const LANGUAGE: &[&str] = &[
@@ -21,6 +22,11 @@ const LANGUAGE: &[&str] = &[
     "is_def_fn",
     "is_shared",
 ];
+
+/// What a script finds bound at its top level.
+const BOUND: &[&str] = &["event", "meta", "events"];
+const HINT_FOR_BOUND: &str = "`event` and `meta` exist at the top level only, or `events` in a flow \
+    with [batch]; hand them to functions as arguments";
 
 /// With how many arguments a word can be called; none listed means any number.
 pub(crate) type Counts = BTreeSet<usize>;
@@ -53,6 +59,7 @@ pub(crate) fn check(engine: &Engine, bundle: &Bundle, ast: &AST) -> Vec<Diagnost
     };
     let modules: BTreeMap<String, AST> = bundle.modules.iter().filter_map(compiled).collect();
     let mut mistakes = check_one(engine, bundle, (None, ast), &modules);
+    mistakes.extend(out_of_reach(bundle, ast));
     for (path, ast) in &modules {
         mistakes.extend(check_one(engine, bundle, (Some(path), ast), &modules));
         let actions = ast
@@ -69,6 +76,36 @@ pub(crate) fn check(engine: &Engine, bundle: &Bundle, ast: &AST) -> Vec<Diagnost
         }));
     }
     mistakes
+}
+
+/// `event` and its like inside functions, which do not see the top level. The language takes them for
+/// bound while it compiles and misses them when the line runs.
+fn out_of_reach(bundle: &Bundle, ast: &AST) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    // A walk begins at each statement of the top level and of each function. What a closure
+    // captures is one of its parameters; where any does, no other use can be told from that.
+    let top = ast.statements().as_ptr_range();
+    let closures = ast
+        .iter_functions()
+        .filter(|function| function.name.starts_with("anon$"));
+    let captured: BTreeSet<&str> = closures.flat_map(|closure| closure.params).collect();
+    let mut look = |nodes: &[ASTNode]| {
+        let is_top = matches!(nodes.first(), Some(ASTNode::Stmt(first)) if top.contains(&std::ptr::from_ref(*first)));
+        if !is_top
+            && let Some(ASTNode::Expr(Expr::Variable(variable, None, position))) = nodes.last()
+            && variable.0.is_none()
+            && variable.2.is_empty()
+            && BOUND.contains(&variable.1.as_str())
+            && !captured.contains(variable.1.as_str())
+        {
+            let mistake = Diagnostic::new(format!("undefined variable: {}", variable.1));
+            let place = bundle.place(None, *position);
+            found.push(Diagnostic { place, ..mistake }.help(HINT_FOR_BOUND));
+        }
+        true
+    };
+    ast.walk(&mut look);
+    found
 }
 
 fn is_action(statement: &Stmt) -> bool {
@@ -133,18 +170,37 @@ pub(crate) fn imports(ast: &AST) -> Vec<(String, Position)> {
     paths
 }
 
-/// What a frequent syntax error usually means.
-pub(crate) fn hint(message: &str) -> Option<String> {
+/// What a frequent syntax error in `source` usually means.
+pub(crate) fn hint(message: &str, source: &str) -> Option<String> {
     let text = if message.contains("invalid character") || message.contains("Invalid character") {
         "text stands in double quotes or back-ticks; single quotes are for one character"
     } else if message.contains("eval") && message.contains("reserved") {
         "`eval` does not exist here: text never becomes code"
-    } else if message.starts_with("Variable not found: event") {
-        "`event` exists at the top level only; hand it to a function as an argument"
+    } else if let Some(name) = message.strip_prefix("Undefined variable: ") {
+        return hint_for_variable(name, source);
+    } else if let Some(name) = message.strip_prefix("Undefined module: ") {
+        let modules = host::words().into_iter().map(|word| word.module);
+        return did_you_mean(name, modules).map(|right| format!("did you mean `{right}`?"));
     } else {
         return None;
     };
     Some(text.to_owned())
+}
+
+fn hint_for_variable(name: &str, source: &str) -> Option<String> {
+    if BOUND.contains(&name) {
+        return Some(HINT_FOR_BOUND.to_owned());
+    }
+    let words: Vec<&str> = source
+        .split(|char: char| !char.is_alphanumeric() && char != '_')
+        .filter(|word| !word.is_empty())
+        .collect();
+    let declared = words
+        .windows(2)
+        .filter(|pair| ["let", "const"].contains(&pair[0]))
+        .map(|pair| pair[1]);
+    let known = declared.chain(["event", "meta", "true", "false"]);
+    did_you_mean(name, known).map(|right| format!("did you mean `{right}`?"))
 }
 
 struct Known<'a> {

@@ -42,3 +42,4 @@ mod store_model;
 mod tidy;
 mod wire;
 mod words;
+mod words_check;
