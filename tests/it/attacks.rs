@@ -2,7 +2,6 @@
 //!
 //! Written from what is known about the language: what its own limits miss, what can be caught
 //! that should not be, what grows outside every count.
-#![expect(clippy::too_many_lines, reason = "tables of scripts")]
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! All tests in one binary: what is promised, shown on the real thing.
-// tables of hostile input and stories told in one go are long
-#![allow(clippy::too_many_lines)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+// A test tells a whole story; cutting it in pieces would hide its order.
+#![allow(clippy::too_many_lines)]
 
 mod acting;
 mod address_policy;
