@@ -4,6 +4,7 @@
 mod acting;
 mod address_policy;
 mod canopsis;
+mod cli_store;
 mod cli_verbs;
 mod decode_json;
 mod decode_mail;
