@@ -7,6 +7,7 @@ mod acting;
 mod address_policy;
 mod attacks;
 mod canopsis;
+mod cli_store;
 mod cli_verbs;
 mod decode_json;
 mod decode_mail;
