@@ -77,7 +77,7 @@ impl Access {
         }
     }
 
-    /// Lets a caller in who has `right`, for `channel` if one is meant.
+    /// Lets a caller in who has `right`, for `channel`; `None` means the whole server.
     ///
     /// # Errors
     /// Who is not let in, and why.
@@ -117,6 +117,20 @@ impl Access {
 }
 
 impl Token {
+    /// A token for some channels is for nothing that tells of all of them.
+    fn reaches(&self, channel: Option<&str>) -> Result<(), Denied> {
+        let name = &self.settings.name;
+        let why = match (self.settings.channels.as_ref(), channel) {
+            (None, _) => return Ok(()),
+            (Some(listed), Some(channel)) if listed.iter().any(|known| known == channel) => {
+                return Ok(());
+            }
+            (Some(_), Some(channel)) => format!("is not for channel `{channel}`"),
+            (Some(_), None) => "is for some channels only, and this is about all".to_owned(),
+        };
+        Err(Denied::Forbidden(format!("the token `{name}` {why}")))
+    }
+
     fn admit(&self, right: Right, channel: Option<&str>) -> Result<(), Denied> {
         let name = &self.settings.name;
         if !self.settings.rights.contains(&right) {
@@ -125,14 +139,7 @@ impl Token {
                 "the token `{name}` has no right to {right}"
             )));
         }
-        let listed = self.settings.channels.as_ref();
-        if let (Some(listed), Some(channel)) = (listed, channel)
-            && !listed.iter().any(|known| known == channel)
-        {
-            return Err(Denied::Forbidden(format!(
-                "the token `{name}` is not for channel `{channel}`"
-            )));
-        }
+        self.reaches(channel)?;
         match self.limiter.as_ref().map(|limiter| limiter.check()) {
             Some(Err(until)) => Err(Denied::TooMany(
                 until.wait_time_from(DefaultClock::default().now()),

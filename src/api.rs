@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Path, Query, State as Extracted};
+use axum::extract::{ConnectInfo, Request, State as Extracted};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -18,6 +18,7 @@ use crate::journal::EndState;
 use crate::metrics::in_channel;
 use crate::server::State;
 use crate::settings::Right;
+use crate::source::asked::{Named, Wished};
 use crate::source::http::{self, Refusal};
 use crate::story;
 
@@ -25,6 +26,8 @@ use crate::story;
 pub const PAGE_ROWS_MAX: usize = 1_000;
 /// Rows that one page has if nothing is said.
 const PAGE_ROWS: usize = 100;
+/// Largest body of a management request, in bytes.
+const ORDER_BYTES_MAX: usize = 64 * 1024;
 
 type Answer = Result<Json<Json_>, Refusal>;
 type Server = Extracted<Arc<State>>;
@@ -53,10 +56,16 @@ pub fn router(state: Arc<State>) -> Router {
         .fallback(unknown)
         .with_state(state)
         .merge(doors)
+        .method_not_allowed_fallback(not_allowed)
 }
 
 async fn unknown() -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
+}
+
+async fn not_allowed() -> Refusal {
+    let message = "this path does not take this method";
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not_allowed", message)
 }
 
 /// 200 once the store, the flows and the doors are up: this answers only then.
@@ -133,14 +142,14 @@ async fn actions(state: Server, peer: Peer, headers: HeaderMap) -> Answer {
     Ok(Json(json!({ "actions": story::actions() })))
 }
 
-async fn event(state: Server, peer: Peer, headers: HeaderMap, Path(id): Path<String>) -> Answer {
+async fn event(state: Server, peer: Peer, headers: HeaderMap, Named(id): Named<String>) -> Answer {
     let id: EventId = id.parse().map_err(bad_id)?;
     state.admit(peer, &headers, Right::Read, Some(&id.channel))?;
     let story = story::of_event(&state, &id).map_err(|why| store_failed(&why))?;
     story.map(Json).ok_or_else(|| gone(&id.to_string()))
 }
 
-async fn run(state: Server, peer: Peer, headers: HeaderMap, Path(id): Path<String>) -> Answer {
+async fn run(state: Server, peer: Peer, headers: HeaderMap, Named(id): Named<String>) -> Answer {
     let id: RunId = id.parse().map_err(bad_id)?;
     state.admit(peer, &headers, Right::Read, Some(&id.event().channel))?;
     let journal = state
@@ -155,7 +164,7 @@ async fn runs(
     state: Server,
     peer: Peer,
     headers: HeaderMap,
-    Query(query): Query<BTreeMap<String, String>>,
+    Wished(query): Wished<BTreeMap<String, String>>,
 ) -> Answer {
     state.admit(peer, &headers, Right::Read, None)?;
     let limit = page_rows(&query)?;
@@ -164,6 +173,12 @@ async fn runs(
         .map(|id| id.parse::<RunId>())
         .transpose()
         .map_err(bad_id)?;
+    if let Some(run) = &after {
+        let known = state.conductor.store.run(run);
+        known
+            .map_err(|why| store_failed(&why))?
+            .ok_or_else(|| gone(run.as_str()))?;
+    }
     let wanted = query.get("state").map(String::as_str);
     let rows = story::runs(&state.conductor.store, after.as_ref(), limit, wanted)
         .map_err(|why| store_failed(&why))?;
@@ -177,7 +192,7 @@ async fn dead(
     state: Server,
     peer: Peer,
     headers: HeaderMap,
-    Query(query): Query<BTreeMap<String, String>>,
+    Wished(query): Wished<BTreeMap<String, String>>,
 ) -> Answer {
     state.admit(peer, &headers, Right::Read, None)?;
     let limit = page_rows(&query)?;
@@ -187,12 +202,18 @@ async fn dead(
         .transpose()
         .map_err(bad_id)?;
     let store = &state.conductor.store;
-    let after = after
-        .map(|run| store.dead_letter_of(&run))
-        .transpose()
-        .map_err(|why| store_failed(&why))?;
+    let after = match after {
+        None => None,
+        // One that was tried again meanwhile is no place to go on from.
+        Some(run) => Some(
+            store
+                .dead_letter_of(&run)
+                .map_err(|why| store_failed(&why))?
+                .ok_or_else(|| gone(run.as_str()))?,
+        ),
+    };
     let letters = store
-        .dead(after.flatten().as_ref(), limit)
+        .dead(after.as_ref(), limit)
         .map_err(|why| store_failed(&why))?;
     let rows: Vec<Json_> = letters
         .iter()
@@ -207,7 +228,7 @@ async fn dead(
     Ok(Json(json!({ "dead": rows, "next": next })))
 }
 
-async fn retry(state: Server, peer: Peer, headers: HeaderMap, Path(id): Path<String>) -> Answer {
+async fn retry(state: Server, peer: Peer, headers: HeaderMap, Named(id): Named<String>) -> Answer {
     let id: RunId = id.parse().map_err(bad_id)?;
     let person = state.admit(peer, &headers, Right::Operate, Some(&id.event().channel))?;
     state.retry(&id, &person).await?;
@@ -218,7 +239,7 @@ async fn change_run(
     state: Server,
     peer: Peer,
     headers: HeaderMap,
-    Path((id, verb)): Path<(String, String)>,
+    Named((id, verb)): Named<(String, String)>,
 ) -> Answer {
     let id: RunId = id.parse().map_err(bad_id)?;
     state.admit(peer, &headers, Right::Operate, Some(&id.event().channel))?;
@@ -230,7 +251,7 @@ async fn pause(
     state: Server,
     peer: Peer,
     headers: HeaderMap,
-    Path((kind, name)): Path<(String, String)>,
+    Named((kind, name)): Named<(String, String)>,
 ) -> Answer {
     set_paused(&state, peer, &headers, (&kind, &name), true).await
 }
@@ -239,7 +260,7 @@ async fn resume(
     state: Server,
     peer: Peer,
     headers: HeaderMap,
-    Path((kind, name)): Path<(String, String)>,
+    Named((kind, name)): Named<(String, String)>,
 ) -> Answer {
     set_paused(&state, peer, &headers, (&kind, &name), false).await
 }
@@ -265,13 +286,19 @@ async fn set_paused(
     Ok(Json(json!({ "name": name, "paused": paused })))
 }
 
-async fn backup(state: Server, peer: Peer, headers: HeaderMap, Json(body): Json<Json_>) -> Answer {
-    let person = state.admit(peer, &headers, Right::Operate, None)?;
+async fn backup(state: Server, peer: Peer, request: Request) -> Answer {
+    let person = state.admit(peer, request.headers(), Right::Operate, None)?;
+    let body = http::whole(request.into_body(), ORDER_BYTES_MAX).await?;
+    let body: Json_ = serde_json::from_slice(&body).unwrap_or_default();
     let file = body["file"].as_str().unwrap_or("");
     let path = std::path::PathBuf::from(file);
     if !path.is_absolute() {
         let message = "give the `file` as an absolute path on the server's host";
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_path", message));
+    }
+    if path.exists() {
+        let message = format!("there is a {file} already");
+        return Err(Refusal::new(StatusCode::CONFLICT, "exists", message));
     }
     state.note(&person, &format!("backup to {file}")).await?;
     let store = state.conductor.store.clone();
@@ -289,7 +316,7 @@ async fn audit(
     state: Server,
     peer: Peer,
     headers: HeaderMap,
-    Query(query): Query<BTreeMap<String, String>>,
+    Wished(query): Wished<BTreeMap<String, String>>,
 ) -> Answer {
     state.admit(peer, &headers, Right::Operate, None)?;
     let limit = page_rows(&query)?;

@@ -7,12 +7,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rhai::{AST, EvalAltResult, Module, ModuleResolver, ParseError, Position, Scope, Shared};
 use sha2::{Digest, Sha256};
 
 use crate::engine::Engine;
 use crate::error::{Diagnostic, Place};
+use crate::step;
 use crate::vocabulary;
 
 /// Largest source of one script or module, in bytes.
@@ -101,9 +103,20 @@ impl Script {
     }
 }
 
+/// How long the constants of modules may be thought about.
+const MODULES_THINKING: Duration = Duration::from_secs(2);
+
+/// What a thread is compiling.
+struct Compiling {
+    bundle: Arc<Bundle>,
+    /// The import paths that it is in the middle of.
+    inside: Vec<String>,
+    /// Modules that are there: each is compiled once, however often it is imported.
+    modules: BTreeMap<String, Shared<Module>>,
+}
+
 thread_local! {
-    /// The bundle that this thread compiles, and the import paths it is in the middle of.
-    static COMPILING: RefCell<Option<(Arc<Bundle>, Vec<String>)>> = const { RefCell::new(None) };
+    static COMPILING: RefCell<Option<Compiling>> = const { RefCell::new(None) };
 }
 
 impl Engine {
@@ -117,13 +130,32 @@ impl Engine {
             let message = format!("{} is larger than {SOURCE_BYTES_MAX} bytes", bundle.name);
             return Err(vec![Diagnostic::new(message)]);
         }
-        let shared = Arc::new(bundle.clone());
-        COMPILING.with_borrow_mut(|slot| *slot = Some((shared, Vec::new())));
+        let compiling = Compiling {
+            bundle: Arc::new(bundle.clone()),
+            inside: Vec::new(),
+            modules: BTreeMap::new(),
+        };
+        COMPILING.with_borrow_mut(|slot| *slot = Some(compiling));
+        // A module's constants are computed here, within the limits of a step without host words.
+        step::begin(None, MODULES_THINKING);
         let compiled = self
             .rhai
             .compile_into_self_contained(&bound_names(&bundle), &bundle.source);
+        let (_, stop) = step::end();
         COMPILING.with_borrow_mut(Option::take);
-        let mut ast = compiled.map_err(|error| vec![misspelled(&bundle, &error)])?;
+        let compiled = compiled.map_err(|error| misspelled(&bundle, &error));
+        let mut ast = match (compiled, stop) {
+            (Ok(ast), None) => ast,
+            (Err(mistake), None) => return Err(vec![mistake]),
+            (compiled, Some(stop)) => {
+                let message = format!("a module goes too far: {}", stop.sentence());
+                let place = compiled.err().and_then(|mistake| mistake.place);
+                return Err(vec![Diagnostic {
+                    place,
+                    ..Diagnostic::new(message)
+                }]);
+            }
+        };
         ast.set_source(bundle.name.as_str());
         let mistakes = vocabulary::check(self, &bundle, &ast);
         if !mistakes.is_empty() {
@@ -180,7 +212,8 @@ fn misspelled(bundle: &Bundle, error: &EvalAltResult) -> Diagnostic {
     }
     let message = message.trim_start_matches("Syntax error: ").to_owned();
     let place = bundle.place(source.as_deref(), error.position());
-    let help = vocabulary::hint(&message);
+    let text = source.and_then(|path| bundle.modules.get(&path));
+    let help = vocabulary::hint(&message, text.unwrap_or(&bundle.source));
     Diagnostic {
         message: lowercase_first(&message),
         place,
@@ -207,9 +240,12 @@ impl ModuleResolver for ScriptResolver {
         path: &str,
         position: Position,
     ) -> Result<Shared<Module>, Box<EvalAltResult>> {
-        let text = enter(path).map_err(|why| in_module(path, why, position))?;
+        let text = match enter(path).map_err(|why| mistake(why, position))? {
+            Entered::Known(module) => return Ok(module),
+            Entered::Text(text) => text,
+        };
         let module = module_of(engine, path, &text);
-        leave();
+        leave(path, module.as_ref().ok());
         module.map_err(|error| {
             Box::new(EvalAltResult::ErrorInModule(
                 path.to_owned(),
@@ -249,31 +285,48 @@ fn module_of(
     Module::eval_ast_as_new(Scope::new(), &ast, engine).map(Into::into)
 }
 
-fn in_module(path: &str, why: String, position: Position) -> Box<EvalAltResult> {
-    let inner = Box::new(EvalAltResult::ErrorRuntime(why.into(), position));
-    // Without a module around it the place is the importing script's own.
-    let _ = path;
-    inner
+/// Without a module around it the place is the importing script's own.
+fn mistake(why: String, position: Position) -> Box<EvalAltResult> {
+    Box::new(EvalAltResult::ErrorRuntime(why.into(), position))
 }
 
 fn source_of(path: &str) -> Option<String> {
-    COMPILING.with_borrow(|slot| slot.as_ref()?.0.modules.get(path).cloned())
+    COMPILING.with_borrow(|slot| slot.as_ref()?.bundle.modules.get(path).cloned())
 }
 
-fn enter(path: &str) -> Result<String, String> {
+enum Entered {
+    Known(Shared<Module>),
+    Text(String),
+}
+
+fn enter(path: &str) -> Result<Entered, String> {
     COMPILING.with_borrow_mut(|slot| {
-        let (bundle, inside) = slot
+        let compiling = slot
             .as_mut()
             .ok_or("imports are resolved when a flow is compiled")?;
-        if inside.iter().any(|outer| outer == path) {
+        if let Some(module) = compiling.modules.get(path) {
+            return Ok(Entered::Known(Shared::clone(module)));
+        }
+        if compiling.inside.iter().any(|outer| outer == path) {
             return Err(format!("import of `{path}` goes in a circle"));
         }
-        let text = bundle.modules.get(path).cloned();
-        inside.push(path.to_owned());
-        text.ok_or_else(|| format!("module `{path}` not found; it would be flows/{path}.rhai"))
+        let text = compiling.bundle.modules.get(path).cloned();
+        let text = text
+            .ok_or_else(|| format!("module `{path}` not found; it would be flows/{path}.rhai"))?;
+        compiling.inside.push(path.to_owned());
+        Ok(Entered::Text(text))
     })
 }
 
-fn leave() {
-    COMPILING.with_borrow_mut(|slot| slot.as_mut().and_then(|(_, inside)| inside.pop()));
+fn leave(path: &str, module: Option<&Shared<Module>>) {
+    COMPILING.with_borrow_mut(|slot| {
+        let Some(compiling) = slot.as_mut() else {
+            return;
+        };
+        compiling.inside.pop();
+        if let Some(module) = module {
+            let module = Shared::clone(module);
+            compiling.modules.insert(path.to_owned(), module);
+        }
+    });
 }

@@ -224,7 +224,12 @@ impl Dispatcher {
         let numbers: Vec<u64> = events.iter().map(|event| event.id.number).collect();
         let trouble = trouble(flow, first);
         let run = RunId::new(&first.id, &flow.name);
-        let journal = Journal::begin(run, self.start(flow, &numbers, trouble));
+        let mut journal = Journal::begin(run, self.start(flow, &numbers, trouble));
+        if first.id.number < mind.restart_end {
+            // A strike may be on disk before the beginning is.
+            let info = self.conductor.store.run(&journal.run).ok().flatten();
+            journal.follow(info.map_or(0, |info| info.records as usize));
+        }
         {
             let mut progress = lock(&self.progress);
             numbers

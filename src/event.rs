@@ -125,7 +125,8 @@ impl Value {
         }
     }
 
-    /// From JSON. Whole numbers beyond 64 bits stay text, because a float would change an id.
+    /// From JSON. Whole numbers beyond 64 bits stay text, because a float would change an id; so
+    /// does what no float can hold.
     pub fn from_json(json: serde_json::Value) -> Value {
         use serde_json::Value as Json;
         match json {
@@ -154,8 +155,10 @@ impl Value {
         {
             return Value::Text(text);
         }
-        text.parse::<f64>()
-            .map_or_else(|_| Value::Text(text.clone()), Value::Float)
+        match text.parse::<f64>() {
+            Ok(number) if number.is_finite() => Value::Float(number),
+            _ => Value::Text(text),
+        }
     }
 
     /// How many lists and maps stand inside one another; 0 for a plain value.

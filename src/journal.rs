@@ -24,6 +24,7 @@ pub struct Journal {
     commands: Vec<usize>,
     outcomes: Vec<Option<usize>>,
     flushed: usize,
+    records: usize,
 }
 
 impl Journal {
@@ -47,6 +48,7 @@ impl Journal {
             }
         }
         journal.flushed = journal.entries.len();
+        journal.records = records.len();
         Ok(journal)
     }
 
@@ -73,6 +75,7 @@ impl Journal {
             commands: Vec::new(),
             outcomes: Vec::new(),
             flushed: 0,
+            records: 0,
         }
     }
 
@@ -181,6 +184,16 @@ impl Journal {
         self.flushed < self.entries.len()
     }
 
+    /// How many records it has on disk, with the one that was taken last.
+    pub fn record_count(&self) -> usize {
+        self.records
+    }
+
+    /// The store has this many records of the run already, from before its beginning.
+    pub(crate) fn follow(&mut self, records: usize) {
+        self.records += records;
+    }
+
     /// What was added since the last call, as one record for the store.
     ///
     /// # Errors
@@ -190,6 +203,7 @@ impl Journal {
         for entry in &self.entries[self.flushed..] {
             entry.write(&mut out)?;
         }
+        self.records += usize::from(self.has_pending());
         self.flushed = self.entries.len();
         Ok(out.into_bytes())
     }

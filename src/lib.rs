@@ -73,7 +73,6 @@ pub mod story;
 // what is started
 pub mod cases;
 pub mod cli;
-pub mod demo;
 
 // sockets: one file and one line in ALL to add one
 pub mod action;

@@ -40,12 +40,14 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds the address of the settings.
+    /// Binds the address of the settings, to speak TLS if it is given.
     ///
     /// # Errors
-    /// The address is taken or not ours; certificate or key cannot be read.
-    pub async fn bind(settings: &HttpSettings) -> Result<Listener, Diagnostic> {
-        let tls = settings.has_tls().then(|| acceptor(settings)).transpose()?;
+    /// The address is taken or not ours.
+    pub async fn bind(
+        settings: &HttpSettings,
+        tls: Option<TlsAcceptor>,
+    ) -> Result<Listener, Diagnostic> {
         let cannot = |why| Diagnostic::new(format!("cannot listen on {}: {why}", settings.listen));
         let socket = TcpListener::bind(settings.listen).await.map_err(cannot)?;
         Ok(Listener { socket, tls })
@@ -132,6 +134,7 @@ impl Connection {
         http.timer(TokioTimer::new())
             .header_read_timeout(HEADER_SECONDS_MAX)
             .max_headers(HEADERS_MAX)
+            .max_header_size(HEADER_BYTES_MAX)
             .max_buf_size(HEADER_BYTES_MAX);
         let connection = http.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
@@ -152,6 +155,14 @@ impl Connection {
 /// Waits until the server is told to stop.
 async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// What the settings say about TLS; `None` if they want none.
+///
+/// # Errors
+/// Certificate or key cannot be read, or do not belong together.
+pub fn tls(settings: &HttpSettings) -> Result<Option<TlsAcceptor>, Diagnostic> {
+    settings.has_tls().then(|| acceptor(settings)).transpose()
 }
 
 fn acceptor(settings: &HttpSettings) -> Result<TlsAcceptor, Diagnostic> {

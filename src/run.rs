@@ -198,6 +198,9 @@ impl Conductor {
             if let Some(failure) = self.doubt(work, verb, tries) {
                 return Ok(Err(failure));
             }
+            if let Some(wait) = tries.settle(verb.repeat, &work.flow.settings) {
+                self.wait(work, wait).await?;
+            }
             if verb.repeat == Repeat::InDoubt && tries.count > 0 {
                 tries.performing = true;
                 self.keep_tries(work, tries).await?;
@@ -219,16 +222,18 @@ impl Conductor {
     }
 
     /// What the flow wants when nobody can tell whether a thing was done: `Some` ends it.
-    fn doubt(&self, work: &mut Work, verb: &Verb, tries: &TriesRecord) -> Option<Failure> {
+    fn doubt(&self, work: &mut Work, verb: &Verb, tries: &mut TriesRecord) -> Option<Failure> {
         if !tries.in_doubt || verb.repeat != Repeat::InDoubt {
             return None;
         }
+        let told = std::mem::replace(&mut tries.told, true);
         let now = self.clock.now();
         match work.flow.settings.in_doubt {
             InDoubt::DeadLetter => {
                 let message = "it may have been done already, and the flow leaves that to a person";
                 Some(Failure::refused(message).in_doubt())
             }
+            InDoubt::Repeat if told => None,
             InDoubt::Repeat => {
                 let note = format!(
                     "command {}: it may have been done already; repeated with the same key",
@@ -279,9 +284,7 @@ impl Conductor {
         if state == EndState::Failed {
             batch.dead_letter(&run, at, message.into_bytes());
         }
-        let committed = self.store.commit(batch).await?;
-        self.channels.announce(&committed.pushed);
-        work.seat.settle();
+        self.commit(&mut work, batch).await?;
         self.metrics.ended(state);
         Ok(state)
     }

@@ -27,7 +27,7 @@ use crate::event::RunId;
 use crate::host;
 use crate::intake::Intake;
 use crate::journal::{Entry, Journal};
-use crate::listener::Listener;
+use crate::listener::{self, Listener};
 use crate::metrics::Metrics;
 use crate::recall::Versions;
 use crate::run::Conductor;
@@ -131,11 +131,12 @@ impl Server {
         let thinkers = Thinkers::start(Engine::new(host::words())).map_err(no_threads)?;
         let house = load(settings.clone(), thinkers.clone()).await?;
         let services = services(&house)?;
+        let tls = listener::tls(&house.settings.http).map_err(|mistake| vec![mistake])?;
         let (stop, stopping) = watch::channel(false);
         let (conductor, struck) = open(&house, thinkers, services, stopping.clone()).await?;
         let conductor = Arc::new(conductor);
         // The address is taken before runs begin to act: of two servers only one does anything.
-        let listener = Listener::bind(&house.settings.http).await;
+        let listener = Listener::bind(&house.settings.http, tls).await;
         let listener = listener.map_err(|mistake| CannotStart::one(mistake, Exit::Unavailable))?;
         let address = listener.address().unwrap_or(house.settings.http.listen);
         note_strikes(&conductor, struck).await?;
@@ -163,7 +164,12 @@ impl Server {
     /// Stops: no more callers, runs come to a place where they can stop, everything is flushed.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        self.state.attendance.ended().await;
+        if tokio::time::timeout(DRAIN_SECONDS_MAX, self.state.attendance.ended())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some flows did not stop in time; they go on after the next start");
+        }
         let State { conductor, .. } = &*self.state;
         if let Err(why) = self.state.attendance.keep_cursors().await {
             tracing::warn!("cursors were not kept, some events will be looked at again: {why}");

@@ -8,6 +8,7 @@ use crate::connect;
 use crate::engine::Engine;
 use crate::error::Exit;
 use crate::host;
+use crate::listener;
 use crate::store;
 use crate::thinkers::Thinkers;
 
@@ -38,7 +39,9 @@ impl Check {
                 return Exit::Configuration;
             }
         };
-        if let Err(mistakes) = connect::services(&house) {
+        let mut mistakes = connect::services(&house).err().unwrap_or_default();
+        mistakes.extend(listener::tls(&house.settings.http).err());
+        if !mistakes.is_empty() {
             report::mistakes(&mistakes);
             return Exit::Configuration;
         }

@@ -35,6 +35,7 @@ pub(super) struct Man {
 impl Man {
     pub(super) fn run(self) -> Exit {
         let mut page = command();
+        page.build();
         if let Some(verb) = &self.verb {
             let Some(found) = page.find_subcommand(verb) else {
                 report::sentence(&format!("there is no verb `{verb}`"));

@@ -4,6 +4,7 @@
 
 mod check;
 mod client;
+mod demo;
 mod docs;
 mod list;
 mod manual;
@@ -91,7 +92,7 @@ enum Verb {
     /// Make a store out of a backup, in an empty folder
     Restore(store::Restore),
     /// Show it all: a server, stand-ins for the targets, events through the real doors
-    Demo(crate::demo::Demo),
+    Demo(demo::Demo),
     /// Write the editor definitions of every word, and a page of them for people
     Docs(docs::Docs),
     /// Print the completions for a shell
@@ -177,16 +178,27 @@ fn run(cli: Cli) -> Exit {
     }
 }
 
-/// The whole command, for completions and the manual.
+/// The whole command, for completions and the manual. The senders have options of their own, so
+/// the common ones are given to the other verbs one by one.
 fn command() -> clap::Command {
-    let sendevt = sender::sendevt_command("send").disable_version_flag(true);
-    let mut command = Cli::command();
+    let sendevt = sender::sendevt_command("vigie send").disable_version_flag(true);
+    let mut command = Cli::command().mut_args(|option| option.global(false));
+    let common: Vec<clap::Arg> = command.get_arguments().cloned().collect();
+    let verbs: Vec<String> = command
+        .get_subcommands()
+        .map(|verb| verb.get_name().to_owned())
+        .collect();
+    for verb in verbs {
+        command = command.mut_subcommand(verb, |own| own.args(common.clone()));
+    }
     for (name, own) in [
         ("send", sendevt),
         ("mail", sender::mail_command()),
         ("trap", sender::trap_command()),
     ] {
-        command = command.mut_subcommand(name, |_| own.name(name));
+        let own = own.name(name).bin_name(format!("vigie {name}"));
+        let own = own.display_name(format!("vigie-{name}"));
+        command = command.mut_subcommand(name, |_| own);
     }
     command
 }

@@ -68,6 +68,7 @@ pub(super) struct Pause {
 
 /// Let a held flow or channel go on.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vigie resume alert/open_ticket\n  vigie resume alert")]
 pub(super) struct Resume {
     /// A flow (alert/open_ticket) or a channel (alert)
     name: String,

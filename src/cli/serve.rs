@@ -44,10 +44,8 @@ impl Serve {
                 return Exit::Configuration;
             }
         };
-        if let Err(why) = log(&settings.log) {
-            report::sentence(&why);
-            return Exit::Configuration;
-        }
+        // A wrong level or format is told with all other mistakes when the house is loaded.
+        let _ = log(&settings.log);
         let runtime = match tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

@@ -8,6 +8,7 @@ use crate::error::Exit;
 
 /// Make a token for a caller.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  vigie token new --name zabbix --channel alert --right send")]
 pub(super) struct Token {
     #[command(subcommand)]
     verb: Verb,

@@ -198,7 +198,7 @@ pub fn command(name: &str) -> Command {
         .bin_name(name.to_owned())
         .about("Send one event to a channel: KEY=VAL arguments, or all of standard input")
         .override_usage(format!("{name} [OPTIONS] [KEY=VAL ...]"))
-        .after_help(EXAMPLES)
+        .after_help(EXAMPLES.replace("sendevt", name))
         .version(concat!("(vigie ", env!("CARGO_PKG_VERSION"), ")"))
         .disable_version_flag(true)
         .infer_long_args(true)

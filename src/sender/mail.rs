@@ -59,6 +59,7 @@ pub fn command() -> Command {
         "mail",
         "Send a mail from standard input to a channel (for an alias of a mail server)",
         "mail",
+        "  In /etc/aliases:  alert: \"|/usr/bin/vigie mail --channel mail\"",
     )
 }
 

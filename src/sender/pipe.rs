@@ -25,8 +25,14 @@ pub struct PipeArguments {
     timeout: Option<f64>,
 }
 
-/// The command line of the pipe called `name` (`mail`, `trap`), with a channel by default.
-pub fn command(name: &'static str, about: &'static str, channel: &'static str) -> Command {
+/// The command line of the pipe called `name` (`mail`, `trap`), with a channel by default and the
+/// line that calls it.
+pub fn command(
+    name: &'static str,
+    about: &'static str,
+    channel: &'static str,
+    example: &'static str,
+) -> Command {
     let option = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help)
     };
@@ -57,7 +63,10 @@ pub fn command(name: &'static str, about: &'static str, channel: &'static str) -
             option("settings", "FILE", "The server's settings.toml").value_parser(path()),
             option("timeout", "SECONDS", "Longest time for the one try").value_parser(seconds),
         ])
-        .after_help("Exit status: 0 accepted or kept in the spool, 75 nothing was kept: try again.")
+        .after_help(format!(
+            "Example:\n{example}\n\n\
+            Exit status: 0 accepted or kept in the spool, 75 nothing was kept: try again."
+        ))
 }
 
 impl PipeArguments {

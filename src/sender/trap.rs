@@ -33,6 +33,7 @@ pub fn command() -> Command {
         "trap",
         "Send a trap from standard input to a channel (snmptrapd's traphandle)",
         "snmptrap",
+        "  In snmptrapd.conf:  traphandle default /usr/bin/vigie trap --channel snmptrap",
     )
 }
 

@@ -11,14 +11,17 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use base64::Engine as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use serde_json::json;
 
+use super::asked::Named;
+use super::json::JsonError;
 use super::parcel::{Parcel, Returned};
 use super::webhook::HookError;
 use crate::access::{Access, Caller, Denied, Person};
@@ -136,11 +139,14 @@ impl From<PushError> for Refusal {
 
 impl From<Returned> for Refusal {
     fn from(returned: Returned) -> Refusal {
-        let status = match &returned {
-            Returned::Hook(HookError::Unknown { .. }) => StatusCode::NOT_FOUND,
-            _ => StatusCode::BAD_REQUEST,
+        let (status, code) = match &returned {
+            Returned::Hook(HookError::Unknown { .. }) => (StatusCode::NOT_FOUND, "not_found"),
+            Returned::Json(JsonError::TooManyEvents | JsonError::TooManyValues) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "too_large")
+            }
+            _ => (StatusCode::BAD_REQUEST, "bad_event"),
         };
-        Refusal::new(status, "bad_event", returned.to_string())
+        Refusal::new(status, code, returned.to_string())
     }
 }
 
@@ -218,7 +224,7 @@ impl Door {
 async fn events(
     State(door): State<Arc<Door>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(asked): Path<String>,
+    Named(asked): Named<String>,
     request: Request,
 ) -> Result<Response, Refusal> {
     door.admit(
@@ -235,7 +241,7 @@ async fn events(
 async fn hook(
     State(door): State<Arc<Door>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path((kind, asked)): Path<(String, String)>,
+    Named((kind, asked)): Named<(String, String)>,
     request: Request,
 ) -> Result<Response, Refusal> {
     door.admit(
@@ -293,19 +299,20 @@ async fn parcel(door: &Door, peer: SocketAddr, request: Request) -> Result<Parce
 }
 
 /// The whole body, if it is small enough and comes in time.
-async fn whole(body: Body, limit: usize) -> Result<Bytes, Refusal> {
+pub(crate) async fn whole(body: Body, limit: usize) -> Result<Bytes, Refusal> {
+    let too_large = || {
+        let message = format!("the body is larger than {limit} bytes");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    };
+    // Who says beforehand how much there is hears it beforehand too (`Expect: 100-continue`).
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
     let collected =
         tokio::time::timeout(BODY_SECONDS_MAX, Limited::new(body, limit).collect()).await;
     match collected {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(why)) if why.downcast_ref::<LengthLimitError>().is_some() => {
-            let message = format!("the body is larger than {limit} bytes");
-            Err(Refusal::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too_large",
-                message,
-            ))
-        }
+        Ok(Err(why)) if why.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
         Ok(Err(why)) => Err(Refusal::new(
             StatusCode::BAD_REQUEST,
             "bad_body",

@@ -4,6 +4,7 @@
 //! decoded is kept raw with `decode_error`), and the socket it listens on. An answer "ok" is given
 //! only after the channel has said that the event is on disk.
 
+pub mod asked;
 pub mod http;
 pub mod json;
 pub mod mail;

@@ -6,19 +6,56 @@ use std::path::{Path, PathBuf};
 
 /// Rooms from the bottom up. A file may use its own room and those below it.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("what everything speaks of", &["error", "event", "secret", "clock", "duration", "memory", "encoding"]),
+    (
+        "what everything speaks of",
+        &[
+            "error", "event", "secret", "clock", "duration", "memory", "encoding",
+        ],
+    ),
     ("the store", &["store"]),
     ("doors out", &["action"]),
     ("the sender", &["sender"]),
     ("decoding", &["source"]),
     ("pure words", &["script"]),
-    ("thinking", &["gate", "host", "step", "fault", "compile", "vocabulary", "engine", "thinkers"]),
-    ("what people write", &["document", "settings", "flow", "config", "connect"]),
-    ("what a run did", &["entry", "journal", "replay", "attempt", "tries", "blackbox", "vault"]),
-    ("the path of an event", &["metrics", "channel", "claim", "locals", "keep", "perform", "recall", "run", "collect", "dispatch"]),
+    (
+        "thinking",
+        &[
+            "gate",
+            "host",
+            "step",
+            "fault",
+            "compile",
+            "vocabulary",
+            "engine",
+            "thinkers",
+        ],
+    ),
+    (
+        "what people write",
+        &["document", "settings", "flow", "config", "connect"],
+    ),
+    (
+        "what a run did",
+        &[
+            "entry", "journal", "replay", "attempt", "tries", "blackbox", "vault",
+        ],
+    ),
+    (
+        "the path of an event",
+        &[
+            "metrics", "channel", "claim", "locals", "keep", "perform", "recall", "run", "collect",
+            "dispatch",
+        ],
+    ),
     ("who may call", &["access", "listener"]),
-    ("the event doors", &["source/http", "intake"]),
-    ("the server", &["attendance", "api", "story", "operate", "server"]),
+    (
+        "the event doors",
+        &["source/http", "source/asked", "intake"],
+    ),
+    (
+        "the server",
+        &["attendance", "api", "story", "operate", "server"],
+    ),
     ("trying without acting", &["cases", "standin"]),
     ("the command line", &["cli", "main", "bin", "lib"]),
 ];
@@ -26,14 +63,34 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// Packages and the only places that may name them.
 const HOMES: &[(&str, &[&str])] = &[
     ("sled", &["src/store/"]),
-    ("rhai", &["src/engine.rs", "src/compile.rs", "src/vocabulary.rs", "src/fault.rs", "src/flow.rs", "src/script/"]),
+    (
+        "rhai",
+        &[
+            "src/engine.rs",
+            "src/compile.rs",
+            "src/vocabulary.rs",
+            "src/fault.rs",
+            "src/flow.rs",
+            "src/script/",
+        ],
+    ),
     ("reqwest", &["src/action/http/"]),
     ("lettre", &["src/action/mail/"]),
     ("mail_parser", &["src/source/mail"]),
     ("snmp_parser", &["src/source/snmp"]),
     ("ureq", &["src/sender/", "src/cli/client.rs"]),
     ("clap", &["src/cli/", "src/sender/"]),
-    ("axum", &["src/source/http.rs", "src/api.rs", "src/operate.rs", "src/listener.rs", "src/standin/"]),
+    (
+        "axum",
+        &[
+            "src/source/http.rs",
+            "src/source/asked.rs",
+            "src/api.rs",
+            "src/operate.rs",
+            "src/listener.rs",
+            "src/standin/",
+        ],
+    ),
     ("prometheus_client", &["src/metrics.rs"]),
     ("notify", &["src/cli/serve.rs"]),
 ];
@@ -57,7 +114,10 @@ fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
     walk(Path::new("src"), &mut found);
     found.sort();
-    assert!(found.len() > 100, "the sources are not where they should be");
+    assert!(
+        found.len() > 100,
+        "the sources are not where they should be"
+    );
     found
 }
 
@@ -72,7 +132,10 @@ fn module_of(path: &Path) -> String {
 fn height(module: &str) -> Option<usize> {
     let fits = |name: &&&str| module == **name || module.starts_with(&format!("{name}/"));
     let found = ROOMS.iter().enumerate().flat_map(|(height, (_, names))| {
-        names.iter().filter(fits).map(move |name| (name.len(), height))
+        names
+            .iter()
+            .filter(fits)
+            .map(move |name| (name.len(), height))
     });
     found.max().map(|(_, height)| height)
 }
@@ -85,7 +148,11 @@ fn uses(text: &str) -> BTreeSet<String> {
             .chars()
             .take_while(|char| char.is_alphanumeric() || matches!(char, '_' | ':'))
             .collect();
-        let parts: Vec<&str> = path.split("::").filter(|part| !part.is_empty()).take(2).collect();
+        let parts: Vec<&str> = path
+            .split("::")
+            .filter(|part| !part.is_empty())
+            .take(2)
+            .collect();
         found.insert(parts.join("/"));
         // `use crate::{document, event}`
         if let Some(list) = text[at + 7..].strip_prefix('{') {
@@ -124,7 +191,8 @@ fn every_package_has_one_home() {
         for (package, homes) in HOMES {
             let named = text.lines().any(|line| {
                 let code = line.split("//").next().unwrap();
-                code.contains(&format!("{package}::")) && !code.contains(&format!("_{package}::"))
+                code.contains(&format!("{package}::"))
+                    && !code.contains(&format!("_{package}::"))
                     && !code.contains(&format!("::{package}::"))
             });
             if named && !homes.iter().any(|home| name.starts_with(home)) {
@@ -140,12 +208,19 @@ fn files_are_small_and_say_what_they_are_for() {
     let mut wrong = Vec::new();
     for path in sources() {
         let text = std::fs::read_to_string(&path).unwrap();
-        let header = text.lines().take_while(|line| line.starts_with("//!")).count();
+        let header = text
+            .lines()
+            .take_while(|line| line.starts_with("//!"))
+            .count();
         if !(1..=HEADER_LINES_MAX).contains(&header) {
             wrong.push(format!("{}: a header of {header} lines", path.display()));
         }
         if text.lines().count() > FILE_LINES_MAX {
-            wrong.push(format!("{}: {} lines", path.display(), text.lines().count()));
+            wrong.push(format!(
+                "{}: {} lines",
+                path.display(),
+                text.lines().count()
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -160,7 +235,9 @@ fn only_one_module_holds_unsafe_and_only_verbs_print() {
         if text.contains("unsafe {") && name != "src/memory.rs" {
             wrong.push(format!("{name} holds unsafe"));
         }
-        let prints = ["println!", "print!(", "dbg!(", "todo!("].iter().any(|word| text.contains(word));
+        let prints = ["println!", "print!(", "dbg!(", "todo!("]
+            .iter()
+            .any(|word| text.contains(word));
         if prints && !name.starts_with("src/cli/") {
             wrong.push(format!("{name} prints or is unfinished"));
         }
@@ -180,7 +257,10 @@ fn every_action_and_theme_of_words_is_in_its_list() {
             if name == "mod" || helpers.contains(&name.as_str()) {
                 continue;
             }
-            assert!(list.contains(&format!("&{name}::")), "{folder}/{name} is not in ALL");
+            assert!(
+                list.contains(&format!("&{name}::")),
+                "{folder}/{name} is not in ALL"
+            );
         }
     }
 }
@@ -202,5 +282,9 @@ fn the_documents_stay_short_and_every_limit_is_listed() {
             }
         }
     }
-    assert!(missing.is_empty(), "limits that ARCHITECTURE.md does not list:\n{}", missing.join("\n"));
+    assert!(
+        missing.is_empty(),
+        "limits that ARCHITECTURE.md does not list:\n{}",
+        missing.join("\n")
+    );
 }
