@@ -29,11 +29,11 @@ use crate::intake::Intake;
 use crate::journal::{Entry, Journal};
 use crate::listener::{self, Listener};
 use crate::metrics::Metrics;
-use crate::recall::Versions;
 use crate::run::Conductor;
 use crate::source::http::{Behind, Door};
 use crate::store::{Batch, Options, Store, StoreError};
 use crate::thinkers::Thinkers;
+use crate::versions::Versions;
 
 /// How often cursors are written; after a crash at most this much is looked at again.
 const KEEP_EVERY: Duration = Duration::from_millis(200);
