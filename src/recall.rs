@@ -43,6 +43,7 @@ impl Conductor {
         progress: &Arc<Mutex<Progress>>,
     ) -> Result<Work, Interrupted> {
         let gone = |what: &str| Interrupted::Unreadable(format!("{what} of {run} is gone"));
+        let claim = self.claims.claim(&run).ok_or(Interrupted::AtWork)?;
         let journal = self.journal(&run)?.ok_or_else(|| gone("the journal"))?;
         let start = journal.start().ok_or_else(|| gone("the beginning"))?;
         let version = journal.version().unwrap_or(&start.version).to_owned();
@@ -55,7 +56,7 @@ impl Conductor {
             };
             events.push(self.store.event(&id)?.ok_or_else(|| gone("an event"))?);
         }
-        let seat = Seat::new(progress, start.events.clone());
+        let seat = Seat::new(progress, start.events.clone(), claim);
         Ok(Work {
             flow,
             script,
@@ -141,37 +142,6 @@ impl Conductor {
         self.store.commit(batch).await?;
         self.metrics.ended(EndState::Failed);
         Ok(())
-    }
-
-    /// True if a run of `flow` that began at one of the last `size_max` events up to `number`
-    /// holds the event `number`.
-    ///
-    /// # Errors
-    /// What the store cannot read.
-    pub fn holds(
-        &self,
-        channel: &str,
-        flow: &str,
-        number: u64,
-        size_max: u64,
-    ) -> Result<bool, StoreError> {
-        for first in (number.saturating_sub(size_max)..=number).rev() {
-            let run = RunId::new(
-                &EventId {
-                    channel: channel.to_owned(),
-                    number: first,
-                },
-                flow,
-            );
-            let records = self.store.journal(&run)?;
-            if records.is_empty() {
-                continue;
-            }
-            let journal = Journal::read(run, &records).ok();
-            let start = journal.as_ref().and_then(Journal::start);
-            return Ok(start.is_some_and(|start| start.events.contains(&number)));
-        }
-        Ok(false)
     }
 
     /// A run could not go on. It stays live; the next start takes it up again.

@@ -18,6 +18,7 @@ use crate::api;
 use crate::attendance::Attendance;
 use crate::blackbox::{BlackBox, Struck};
 use crate::channel::Channels;
+use crate::claim::Claims;
 use crate::clock::Clock;
 use crate::config::House;
 use crate::connect::services;
@@ -339,6 +340,7 @@ async fn open(
         clock: Clock::system(),
         blackbox,
         metrics: Metrics::default(),
+        claims: Claims::default(),
         versions: Versions::default(),
         stop,
     };
