@@ -4,6 +4,8 @@
 mod acting;
 mod address_policy;
 mod canopsis;
+mod cli_reload;
+mod cli_senders;
 mod cli_store;
 mod cli_verbs;
 mod decode_json;
