@@ -42,6 +42,8 @@ const KEEP_EVERY: Duration = Duration::from_millis(200);
 const RETAIN_EVERY: Duration = Duration::from_secs(60);
 /// Events or runs that are removed from one channel at a time.
 const RETAIN_MAX: usize = 10_000;
+/// How long callers wait at most for what is in the spool at start.
+const FIRST_LOOK_MAX: Duration = Duration::from_secs(1);
 /// How long runs may take to come to a place where they can stop.
 pub const DRAIN_SECONDS_MAX: Duration = Duration::from_secs(30);
 
@@ -146,7 +148,11 @@ impl Server {
         let left = conductor.store.live_runs()?;
         attendance.attend(&house.flows, left).await?;
         let state = Arc::new(State::new(conductor, attendance, settings, house));
-        let tasks = begin_tasks(&state, listener, &stopping);
+        let mut intake = Intake::new(state.house().settings.spool_folder());
+        // What the last process had taken in and not yet removed is met before anything newer.
+        let first = intake.look(&state.conductor.channels);
+        let _ = tokio::time::timeout(FIRST_LOOK_MAX, first).await;
+        let tasks = begin_tasks(&state, listener, intake, &stopping);
         tracing::info!(%address, "ready");
         Ok(Server {
             address,
@@ -375,10 +381,10 @@ fn is_over(conductor: &Conductor, run: &RunId) -> bool {
 fn begin_tasks(
     state: &Arc<State>,
     listener: Listener,
+    intake: Intake,
     stop: &watch::Receiver<bool>,
 ) -> Vec<JoinHandle<()>> {
     let router = api::router(Arc::clone(state));
-    let intake = Intake::new(state.house().settings.spool_folder());
     vec![
         tokio::spawn(listener.serve(router, stop.clone())),
         tokio::spawn(Arc::clone(state).keep(stop.clone())),

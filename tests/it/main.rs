@@ -7,6 +7,8 @@ mod acting;
 mod address_policy;
 mod attacks;
 mod canopsis;
+mod cli_reload;
+mod cli_senders;
 mod cli_store;
 mod cli_verbs;
 mod decode_json;
