@@ -72,6 +72,7 @@ pub mod connect;
 pub mod intake;
 mod operate;
 pub mod server;
+pub mod state;
 pub mod story;
 
 // what is started

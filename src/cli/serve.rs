@@ -16,8 +16,9 @@ use tracing_subscriber::{Layer, fmt};
 use super::{Common, report};
 use crate::config::House;
 use crate::error::Exit;
-use crate::server::{CannotStart, Server, State};
+use crate::server::Server;
 use crate::settings::LogSettings;
+use crate::state::{CannotStart, State};
 
 /// Editors write a file in several steps; changes within this time are one.
 const QUIET: Duration = Duration::from_millis(300);

@@ -57,7 +57,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "the server",
-        &["attendance", "api", "story", "operate", "server"],
+        &["attendance", "state", "api", "story", "operate", "server"],
     ),
     ("trying without acting", &["cases", "standin"]),
     ("the command line", &["cli", "main", "bin", "lib"]),
