@@ -3,6 +3,7 @@
 
 mod acting;
 mod address_policy;
+mod bad_input;
 mod canopsis;
 mod cli_reload;
 mod cli_senders;
