@@ -6,6 +6,7 @@
 mod acting;
 mod address_policy;
 mod attacks;
+mod bad_input;
 mod canopsis;
 mod cli_reload;
 mod cli_senders;
