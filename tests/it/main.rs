@@ -6,6 +6,7 @@ mod address_policy;
 mod attacks;
 mod canopsis;
 mod cli_verbs;
+mod crash;
 mod decode_json;
 mod decode_mail;
 mod decode_trap;
