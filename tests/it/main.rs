@@ -12,6 +12,7 @@ mod cli_reload;
 mod cli_senders;
 mod cli_store;
 mod cli_verbs;
+mod crash;
 mod decode_json;
 mod decode_mail;
 mod decode_trap;
