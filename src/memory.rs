@@ -5,17 +5,14 @@
 //! with every limit on); this does, because nothing allocates around it.
 #![allow(unsafe_code)]
 
-use std::alloc::{GlobalAlloc, Layout};
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-
-use mimalloc::MiMalloc;
 
 thread_local! {
     static LIVE_BYTES: Cell<isize> = const { Cell::new(0) };
 }
 
-/// mimalloc with a counter per thread: an event is allocated by the thread that decodes it and freed
-/// by the one that keeps it, for which the system's allocator takes a quarter more processor time.
+/// The system's allocator with a counter per thread.
 pub struct Counting;
 
 /// Bytes that this thread has allocated and not freed; only differences mean something, since
@@ -29,31 +26,31 @@ fn count(bytes: isize) {
     let _ = LIVE_BYTES.try_with(|live| live.set(live.get().wrapping_add(bytes)));
 }
 
-// SAFETY: every call is handed unchanged to mimalloc; the counter neither allocates
+// SAFETY: every call is handed unchanged to the system's allocator; the counter neither allocates
 // nor panics.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
         // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
-        unsafe { MiMalloc.alloc(layout) }
+        unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
         // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc_zeroed`.
-        unsafe { MiMalloc.alloc_zeroed(layout) }
+        unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         count(-(layout.size() as isize));
         // SAFETY: the pointer came from `alloc` above with the same layout.
-        unsafe { MiMalloc.dealloc(pointer, layout) }
+        unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size as isize - layout.size() as isize);
         // SAFETY: the caller keeps the contract of `GlobalAlloc::realloc`.
-        unsafe { MiMalloc.realloc(pointer, layout, size) }
+        unsafe { System.realloc(pointer, layout, size) }
     }
 }
 
