@@ -24,7 +24,7 @@ use vigie::flow::{self, Flow};
 use vigie::host;
 use vigie::journal::{Entry, Journal};
 use vigie::metrics::Metrics;
-use vigie::recall::Versions;
+use vigie::versions::Versions;
 use vigie::run::Conductor;
 use vigie::standin::redmine::KEY;
 use vigie::standin::{Redmine, Reply, Seen, Server};
