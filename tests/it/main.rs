@@ -38,6 +38,7 @@ mod pipe;
 mod post_stand_in;
 mod redmine;
 mod redmine_real;
+mod run;
 mod sendevt;
 mod shipped;
 mod spool;
