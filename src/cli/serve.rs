@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use notify::{RecursiveMode, Watcher};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -64,6 +64,11 @@ impl Serve {
 }
 
 async fn serve(settings: Option<PathBuf>, watched: Vec<PathBuf>) -> Exit {
+    // Before the start: whoever reads that we listen may signal or change a file at once.
+    let Ok(mut wishes) = Wishes::listen(&watched) else {
+        report::sentence("cannot listen for signals");
+        return Exit::Bug;
+    };
     let server = match Server::start(settings).await {
         Ok(server) => server,
         Err(CannotStart { mistakes, exit }) => {
@@ -76,34 +81,44 @@ async fn serve(settings: Option<PathBuf>, watched: Vec<PathBuf>) -> Exit {
         env!("CARGO_PKG_VERSION"),
         server.address
     ));
-    let exit = attend(server.state(), watched).await;
+    wishes.attend(server.state()).await;
     server.stop().await;
-    exit
+    Exit::Ok
 }
 
-/// Reloads when asked to, until told to stop.
-async fn attend(state: &Arc<State>, watched: Vec<PathBuf>) -> Exit {
-    let signals = [
-        SignalKind::terminate(),
-        SignalKind::interrupt(),
-        SignalKind::hangup(),
-    ]
-    .map(signal);
-    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = signals else {
-        report::sentence("cannot listen for signals");
-        return Exit::Bug;
-    };
-    let (changed, mut changes) = mpsc::channel(1);
-    let _watcher = watch(&watched, changed);
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Exit::Ok,
-            _ = interrupt.recv() => return Exit::Ok,
-            _ = hangup.recv() => reload(state).await,
-            Some(()) = changes.recv() => {
-                tokio::time::sleep(QUIET).await;
-                while changes.try_recv().is_ok() {}
-                reload(state).await;
+/// What the operator asks for by signals and changed files.
+struct Wishes {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    changes: mpsc::Receiver<()>,
+    _watcher: Option<notify::RecommendedWatcher>,
+}
+
+impl Wishes {
+    fn listen(watched: &[PathBuf]) -> std::io::Result<Wishes> {
+        let (changed, changes) = mpsc::channel(1);
+        Ok(Wishes {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            changes,
+            _watcher: watch(watched, changed),
+        })
+    }
+
+    /// Reloads when asked to, until told to stop.
+    async fn attend(&mut self, state: &Arc<State>) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => reload(state).await,
+                Some(()) = self.changes.recv() => {
+                    tokio::time::sleep(QUIET).await;
+                    while self.changes.try_recv().is_ok() {}
+                    reload(state).await;
+                }
             }
         }
     }
