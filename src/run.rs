@@ -103,6 +103,8 @@ impl Conductor {
         }
         loop {
             if *self.stop.borrow() {
+                // What came of the last action is not to be asked again.
+                self.flush(&mut work).await?;
                 return Err(Interrupted::Stopping);
             }
             let (end, asked) = self.think(&mut work).await?;
