@@ -660,6 +660,8 @@ fn an_endless_flow_is_a_dead_letter_and_others_go_on() {
     assert_eq!(server.ask("/readyz", &[], None).status, 200);
 }
 
+/// For a thought that may take long on a busy machine.
+const PATIENT: &str = "run_seconds_max = 300\n";
 /// About a second of thinking, once the run has come where it hurts.
 const HARD: &str = "let s = \"x\"; s.pad(20000, \'x\'); for i in 0..400 { sha256(s); } file::append(\"note\", `${event.n}`);";
 
@@ -680,12 +682,12 @@ fn struck_twice(prelude: &str, toml: &str) {
         "alert/hard",
         &format!("{prelude} if event.n == 1 {{ {HARD} }} file::append(\"easy\", `${{event.n}}`);"),
     );
+    house.file("flows/alert/hard.toml", &format!("{PATIENT}{toml}"));
     if !toml.is_empty() {
         let script = format!(
             "{prelude} for event in events {{ if event.n == 1 {{ {HARD} }} file::append(\"easy\", `${{event.n}}`); }}"
         );
         house.flow("alert/hard", &script);
-        house.file("flows/alert/hard.toml", toml);
     }
     let server = house.serve();
     server.push("alert", &json!({ "n": 1 }));
@@ -735,6 +737,7 @@ fn a_batch_that_kills_the_process_twice_is_a_dead_letter() {
 fn a_run_that_was_struck_once_is_done() {
     let house = house();
     house.flow("alert/hard", HARD);
+    house.file("flows/alert/hard.toml", PATIENT);
     let server = house.serve();
     server.push("alert", &json!({ "n": 1 }));
     until_it_thinks(&house);
