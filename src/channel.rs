@@ -300,6 +300,18 @@ impl Channels {
         }
     }
 
+    /// Wakes the flows for events of commits whose answer got lost.
+    pub fn catch_up(&self) {
+        for channel in self.all() {
+            let tail = self.store.tail(&channel.name) + 1;
+            channel.tail.send_if_modified(|known| {
+                let newer = tail > *known;
+                *known = tail.max(*known);
+                newer
+            });
+        }
+    }
+
     fn unrouted(&self) -> Result<Arc<Channel>, PushError> {
         let missing = || StoreError::Damaged {
             what: UNROUTED.to_owned(),

@@ -1,110 +1,16 @@
 //! From text to a script: imports resolved and pinned, every word known, every mistake placed.
-//!
-//! A [`Bundle`] holds a script's source and the source of all that it imports, so that a run which
-//! wakes next month is run by the very text it began with, whatever the folder holds by then.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::time::Duration;
 
-use rhai::{AST, EvalAltResult, Module, ModuleResolver, ParseError, Position, Scope, Shared};
-use sha2::{Digest, Sha256};
+use rhai::{EvalAltResult, Position, Scope};
 
+use crate::bundle::{Bundle, SOURCE_BYTES_MAX, Script};
 use crate::engine::Engine;
-use crate::error::{Diagnostic, Place};
-use crate::vocabulary;
+use crate::error::Diagnostic;
+use crate::{resolver, step, vocabulary};
 
-/// Largest source of one script or module, in bytes.
-pub const SOURCE_BYTES_MAX: usize = 64 * 1024;
-
-/// A script's source with the sources of its imports.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Bundle {
-    /// How the user names the script: `flows/alert/open_ticket.rhai`.
-    pub name: String,
-    /// Its text.
-    pub source: String,
-    /// Import path to text, imports of imports included.
-    pub modules: BTreeMap<String, String>,
-    /// True if the script gets `events` instead of `event` and `meta`.
-    pub is_batch: bool,
-}
-
-impl Bundle {
-    /// A script that imports nothing.
-    pub fn of(name: &str, source: &str) -> Bundle {
-        Bundle {
-            name: name.to_owned(),
-            source: source.to_owned(),
-            ..Bundle::default()
-        }
-    }
-
-    /// SHA-256 over all of it, in hex: the flow's version.
-    pub fn version(&self) -> String {
-        let mut hasher = Sha256::new();
-        let mut add = |text: &str| {
-            hasher.update((text.len() as u64).to_be_bytes());
-            hasher.update(text.as_bytes());
-        };
-        add(if self.is_batch { "batch" } else { "event" });
-        add(&self.source);
-        for (path, text) in &self.modules {
-            add(path);
-            add(text);
-        }
-        hasher
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
-    }
-
-    /// The place of a position in the script, or in the module that `source` names.
-    pub(crate) fn place(&self, source: Option<&str>, position: Position) -> Option<Place> {
-        let (line, column) = (position.line()?, position.position().unwrap_or(1));
-        let module = source.and_then(|path| self.modules.get_key_value(path));
-        let (file, text) = match module {
-            Some((path, text)) => (self.module_file(path), text),
-            None => (PathBuf::from(&self.name), &self.source),
-        };
-        Some(Place::at(file, text.clone(), line, column))
-    }
-
-    fn module_file(&self, path: &str) -> PathBuf {
-        let root = PathBuf::from(&self.name);
-        let flows = root
-            .ancestors()
-            .nth(2)
-            .map(PathBuf::from)
-            .unwrap_or_default();
-        flows.join(format!("{path}.rhai"))
-    }
-}
-
-/// A compiled script.
-#[derive(Debug)]
-pub struct Script {
-    pub(crate) ast: AST,
-    pub(crate) bundle: Bundle,
-    /// True if it has a `fn filter(event)`.
-    pub has_filter: bool,
-    /// [`Bundle::version`].
-    pub version: String,
-}
-
-impl Script {
-    /// The sources it was compiled from.
-    pub fn bundle(&self) -> &Bundle {
-        &self.bundle
-    }
-}
-
-thread_local! {
-    /// The bundle that this thread compiles, and the import paths it is in the middle of.
-    static COMPILING: RefCell<Option<(Arc<Bundle>, Vec<String>)>> = const { RefCell::new(None) };
-}
+/// How long the constants of modules may be thought about.
+const MODULES_THINKING: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Compiles a bundle. Must be called on a thread with a large stack.
@@ -117,13 +23,26 @@ impl Engine {
             let message = format!("{} is larger than {SOURCE_BYTES_MAX} bytes", bundle.name);
             return Err(vec![Diagnostic::new(message)]);
         }
-        let shared = Arc::new(bundle.clone());
-        COMPILING.with_borrow_mut(|slot| *slot = Some((shared, Vec::new())));
-        let compiled = self
-            .rhai
-            .compile_into_self_contained(&bound_names(&bundle), &bundle.source);
-        COMPILING.with_borrow_mut(Option::take);
-        let mut ast = compiled.map_err(|error| vec![misspelled(&bundle, &error)])?;
+        // A module's constants are computed here, within the limits of a step without host words.
+        step::begin(None, MODULES_THINKING);
+        let compiled = resolver::within(&bundle, || {
+            self.rhai
+                .compile_into_self_contained(&bound_names(&bundle), &bundle.source)
+        });
+        let (_, stop) = step::end();
+        let compiled = compiled.map_err(|error| misspelled(&bundle, &error));
+        let mut ast = match (compiled, stop) {
+            (Ok(ast), None) => ast,
+            (Err(mistake), None) => return Err(vec![mistake]),
+            (compiled, Some(stop)) => {
+                let message = format!("a module goes too far: {}", stop.sentence());
+                let place = compiled.err().and_then(|mistake| mistake.place);
+                return Err(vec![Diagnostic {
+                    place,
+                    ..Diagnostic::new(message)
+                }]);
+            }
+        };
         ast.set_source(bundle.name.as_str());
         let mistakes = vocabulary::check(self, &bundle, &ast);
         if !mistakes.is_empty() {
@@ -180,7 +99,8 @@ fn misspelled(bundle: &Bundle, error: &EvalAltResult) -> Diagnostic {
     }
     let message = message.trim_start_matches("Syntax error: ").to_owned();
     let place = bundle.place(source.as_deref(), error.position());
-    let help = vocabulary::hint(&message);
+    let text = source.and_then(|path| bundle.modules.get(&path));
+    let help = vocabulary::hint(&message, text.unwrap_or(&bundle.source));
     Diagnostic {
         message: lowercase_first(&message),
         place,
@@ -194,86 +114,4 @@ fn lowercase_first(sentence: &str) -> String {
         .next()
         .map(|first| first.to_lowercase().chain(chars).collect())
         .unwrap_or_default()
-}
-
-/// Serves imports from the bundle that the thread compiles; there is no other way to a module.
-pub(crate) struct ScriptResolver;
-
-impl ModuleResolver for ScriptResolver {
-    fn resolve(
-        &self,
-        engine: &rhai::Engine,
-        _: Option<&str>,
-        path: &str,
-        position: Position,
-    ) -> Result<Shared<Module>, Box<EvalAltResult>> {
-        let text = enter(path).map_err(|why| in_module(path, why, position))?;
-        let module = module_of(engine, path, &text);
-        leave();
-        module.map_err(|error| {
-            Box::new(EvalAltResult::ErrorInModule(
-                path.to_owned(),
-                error,
-                position,
-            ))
-        })
-    }
-
-    fn resolve_ast(
-        &self,
-        engine: &rhai::Engine,
-        _: Option<&str>,
-        path: &str,
-        position: Position,
-    ) -> Option<Result<AST, Box<EvalAltResult>>> {
-        let text = source_of(path)?;
-        let failed = |error: ParseError| {
-            let inner = Box::new(EvalAltResult::ErrorParsing(*error.0, error.1));
-            Box::new(EvalAltResult::ErrorInModule(
-                path.to_owned(),
-                inner,
-                position,
-            ))
-        };
-        Some(engine.compile(text).map_err(failed))
-    }
-}
-
-fn module_of(
-    engine: &rhai::Engine,
-    path: &str,
-    text: &str,
-) -> Result<Shared<Module>, Box<EvalAltResult>> {
-    let mut ast = engine.compile(text)?;
-    ast.set_source(path);
-    Module::eval_ast_as_new(Scope::new(), &ast, engine).map(Into::into)
-}
-
-fn in_module(path: &str, why: String, position: Position) -> Box<EvalAltResult> {
-    let inner = Box::new(EvalAltResult::ErrorRuntime(why.into(), position));
-    // Without a module around it the place is the importing script's own.
-    let _ = path;
-    inner
-}
-
-fn source_of(path: &str) -> Option<String> {
-    COMPILING.with_borrow(|slot| slot.as_ref()?.0.modules.get(path).cloned())
-}
-
-fn enter(path: &str) -> Result<String, String> {
-    COMPILING.with_borrow_mut(|slot| {
-        let (bundle, inside) = slot
-            .as_mut()
-            .ok_or("imports are resolved when a flow is compiled")?;
-        if inside.iter().any(|outer| outer == path) {
-            return Err(format!("import of `{path}` goes in a circle"));
-        }
-        let text = bundle.modules.get(path).cloned();
-        inside.push(path.to_owned());
-        text.ok_or_else(|| format!("module `{path}` not found; it would be flows/{path}.rhai"))
-    })
-}
-
-fn leave() {
-    COMPILING.with_borrow_mut(|slot| slot.as_mut().and_then(|(_, inside)| inside.pop()));
 }

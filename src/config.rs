@@ -186,7 +186,11 @@ fn channels(folder: &Path, mistakes: &mut Vec<Diagnostic>) -> BTreeMap<String, C
         }
         match document::read::<ChannelSettings>(&path, &path) {
             Ok(settings) => drop(channels.insert(name, settings)),
-            Err(mistake) => mistakes.push(mistake),
+            Err(mistake) => {
+                mistakes.push(mistake);
+                // It exists; its flows are not a mistake of their own.
+                channels.insert(name, ChannelSettings::default());
+            }
         }
     }
     aliases(&channels, mistakes);

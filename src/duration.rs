@@ -54,7 +54,7 @@ impl fmt::Display for Lasting {
     /// With the largest unit that says it exactly.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let milliseconds = self.0.as_millis() as u64;
-        let exact = |(_, unit): &&(&str, u64)| milliseconds % unit == 0;
+        let exact = |(_, unit): &&(&str, u64)| milliseconds.is_multiple_of(*unit);
         match UNITS.iter().rev().find(exact) {
             Some((name, unit)) if milliseconds > 0 => write!(out, "{}{name}", milliseconds / unit),
             _ => write!(out, "{milliseconds}ms"),

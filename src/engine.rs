@@ -5,7 +5,7 @@
 //! with the same answers asks the same questions, in this process and the next.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -13,15 +13,16 @@ use rhai::packages::{Package, StandardPackage};
 use rhai::{CallFnOptions, Dynamic, EvalAltResult, FuncRegistration, Module, NativeCallContext};
 use rhai::{OptimizationLevel, Position, Scope};
 
-use crate::compile::{Script, ScriptResolver};
+use crate::bundle::Script;
 use crate::event::{Event, Value};
 use crate::fault::ScriptError;
 use crate::gate::{Answer, Gate, HostWord, Question};
+use crate::lexicon;
+use crate::resolver::ScriptResolver;
 use crate::script::convert::{from_dynamic, to_dynamic};
 use crate::script::events::Events;
 use crate::script::{self, complain};
 use crate::step::{self, Stop};
-use crate::vocabulary;
 
 /// Nested function calls.
 pub const CALL_LEVELS_MAX: usize = 32;
@@ -47,7 +48,7 @@ pub struct Engine {
     pub(crate) rhai: rhai::Engine,
     pub(crate) hosts: Vec<HostWord>,
     /// Every word that is called without a module.
-    pub(crate) plain: BTreeSet<String>,
+    pub(crate) plain: BTreeMap<String, lexicon::Counts>,
 }
 
 /// How a step ended.
@@ -89,7 +90,7 @@ impl Engine {
         rhai.on_debug(|line, _, _| step::print(line));
         rhai.on_progress(|_| step::progress().map(|_| Dynamic::UNIT));
         rhai.set_module_resolver(ScriptResolver);
-        let plain = vocabulary::plain_words(&rhai);
+        let plain = lexicon::plain_words(&rhai);
         Engine { rhai, hosts, plain }
     }
 
@@ -114,7 +115,7 @@ impl Engine {
         let end = match stop {
             None => end,
             Some(Stop::Asked) => StepEnd::Stopped,
-            Some(limit) => StepEnd::Failed(ScriptError::limit(limit.sentence(), end)),
+            Some(limit) => StepEnd::Failed(stopped(limit, end)),
         };
         let gate = gate.and_then(|gate| (gate as Box<dyn Any>).downcast::<G>().ok());
         (end, gate.map(|gate| *gate))
@@ -133,6 +134,8 @@ impl Engine {
         if !script.has_filter {
             return Ok(true);
         }
+        // What comes in is not the script's doing: its limit counts from here.
+        let event = to_dynamic(event);
         step::begin(None, thinking);
         let options = CallFnOptions::new().eval_ast(false);
         let verdict = self.rhai.call_fn_with_options::<Dynamic>(
@@ -140,7 +143,7 @@ impl Engine {
             &mut Scope::new(),
             &script.ast,
             "filter",
-            (to_dynamic(event),),
+            (event,),
         );
         let (_, stop) = step::end();
         if let Some(limit) = stop {
@@ -154,6 +157,18 @@ impl Engine {
 
     fn failed(&self, script: &Script, error: &EvalAltResult) -> StepEnd {
         StepEnd::Failed(ScriptError::from_rhai(&script.bundle, error))
+    }
+}
+
+/// A limit, standing where the script was when it was stopped.
+fn stopped(limit: Stop, end: StepEnd) -> ScriptError {
+    let place = match end {
+        StepEnd::Failed(error) => error.place,
+        _ => None,
+    };
+    ScriptError {
+        place,
+        ..ScriptError::sentence(limit.sentence())
     }
 }
 
@@ -173,7 +188,8 @@ fn limit(rhai: &mut rhai::Engine) {
     // `None`: the default level needs exponential time on nested `switch`, `Full` calls host
     // words while compiling.
     rhai.set_optimization_level(OptimizationLevel::None);
-    rhai.set_max_operations(step::OPERATIONS_MAX);
+    // Our own count comes first: the language's would be swallowed by `sort` without a trace.
+    rhai.set_max_operations(2 * step::OPERATIONS_MAX);
     rhai.set_max_call_levels(CALL_LEVELS_MAX);
     rhai.set_max_expr_depths(outside, inside);
     rhai.set_max_string_size(TEXT_BYTES_MAX);
@@ -183,11 +199,21 @@ fn limit(rhai: &mut rhai::Engine) {
     rhai.set_max_functions(NAMES_MAX);
     rhai.set_max_modules(MODULES_MAX);
     rhai.set_strict_variables(true);
-    // A text that becomes code would not be part of the version that a run is pinned to; the
-    // other two leave a step in ways that a journal cannot follow.
-    for symbol in ["eval", "timestamp", "exit"] {
-        rhai.disable_symbol(symbol);
+    // A text that becomes code would not be part of the version that a run is pinned to.
+    rhai.disable_symbol("eval");
+    forbid(rhai);
+}
+
+fn forbid(rhai: &mut rhai::Engine) {
+    fn refuse(at: &NativeCallContext) -> script::Result {
+        let word = at.fn_name();
+        Err(complain(at, format!("there is no word `{word}`")))
     }
+    rhai.register_fn("sleep", |at: NativeCallContext, _: i64| refuse(&at))
+        .register_fn("sleep", |at: NativeCallContext, _: f64| refuse(&at))
+        .register_fn("timestamp", |at: NativeCallContext| refuse(&at))
+        .register_fn("exit", |at: NativeCallContext| refuse(&at))
+        .register_fn("exit", |at: NativeCallContext, _: Dynamic| refuse(&at));
 }
 
 fn register_hosts(rhai: &mut rhai::Engine, hosts: &[HostWord]) {

@@ -63,7 +63,7 @@ impl Place {
                 .take(column.saturating_sub(1))
                 .map(char::len_utf8)
                 .sum::<usize>();
-        let start = start.min(text.len());
+        let start = whole_word(&text, start.min(text.len()));
         let word = |char: &char| char.is_alphanumeric() || *char == '_' || *char == ':';
         let length: usize = text[start..]
             .chars()
@@ -89,6 +89,16 @@ impl Place {
         let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
         format!("{}:{line}:{column}", self.file.display())
     }
+}
+
+/// The beginning of `redmine::open` for a place at its `open`.
+fn whole_word(text: &str, start: usize) -> usize {
+    let before = &text[..start];
+    if !before.ends_with("::") {
+        return start;
+    }
+    let part = |char: char| char.is_alphanumeric() || matches!(char, '_' | ':');
+    before.trim_end_matches(part).len()
 }
 
 /// One mistake, with everything a person needs to mend it.

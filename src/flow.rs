@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::compile::{Bundle, Script};
+use crate::bundle::{Bundle, Script};
 use crate::duration::Lasting;
-use crate::engine::Engine;
+use crate::engine::{Engine, MODULES_MAX};
 use crate::error::{Diagnostic, Place};
 use crate::{document, event};
 
@@ -56,6 +56,9 @@ pub struct FlowSettings {
     pub run_seconds_max: u64,
     /// What happens to an action that a crash left in doubt.
     pub in_doubt: InDoubt,
+    /// How long a target may still be at work on a request that was cut off; only then it is asked
+    /// whether it was done.
+    pub in_doubt_wait: Lasting,
     /// Collects events and runs once for all of them.
     pub batch: Option<BatchSettings>,
 }
@@ -70,6 +73,7 @@ impl Default for FlowSettings {
             one_run_per: Vec::new(),
             run_seconds_max: 10,
             in_doubt: InDoubt::Repeat,
+            in_doubt_wait: Lasting(Duration::from_secs(10)),
             batch: None,
         }
     }
@@ -169,6 +173,10 @@ fn gather(engine: &Engine, root: &Path, bundle: &mut Bundle) -> Result<(), Vec<D
             continue;
         }
         let place = direct.then(|| bundle.place(None, position)).flatten();
+        if bundle.modules.len() >= MODULES_MAX {
+            let why = format!("a flow imports at most {MODULES_MAX} modules");
+            return Err(vec![placed(why, place)]);
+        }
         let text = module_text(root, &path).map_err(|why| vec![placed(why, place)])?;
         waiting.extend(engine.imports(&text));
         bundle.modules.insert(path, text);

@@ -24,6 +24,7 @@ pub struct Journal {
     commands: Vec<usize>,
     outcomes: Vec<Option<usize>>,
     flushed: usize,
+    records: usize,
 }
 
 impl Journal {
@@ -47,6 +48,7 @@ impl Journal {
             }
         }
         journal.flushed = journal.entries.len();
+        journal.records = records.len();
         Ok(journal)
     }
 
@@ -73,6 +75,7 @@ impl Journal {
             commands: Vec::new(),
             outcomes: Vec::new(),
             flushed: 0,
+            records: 0,
         }
     }
 
@@ -165,20 +168,43 @@ impl Journal {
         }
     }
 
-    /// How often the process died while the script thought right after its `position` commands.
+    /// How often the process died while the script thought after at least `position` commands. A
+    /// script may have come further in memory than its journal on disk.
     pub fn strikes_at(&self, position: u64) -> usize {
         let since = self
             .entries
             .iter()
             .rposition(|entry| matches!(entry, Entry::Retried(..)))
             .unwrap_or(0);
-        let struck = |entry: &&Entry| matches!(entry, Entry::Strike(_, at) if *at == position);
+        let struck = |entry: &&Entry| matches!(entry, Entry::Strike(_, at) if *at >= position);
         self.entries[since..].iter().filter(struck).count()
     }
 
     /// True if something was added that is not on disk.
     pub fn has_pending(&self) -> bool {
         self.flushed < self.entries.len()
+    }
+
+    /// True if something that the script was told is not on disk: after a crash it might be told
+    /// something else, and ask for something else.
+    pub fn has_pending_answers(&self) -> bool {
+        self.entries[self.flushed..]
+            .iter()
+            .any(|entry| match entry {
+                Entry::Command(command) => command.answer.is_some(),
+                Entry::Outcome(_) => true,
+                _ => false,
+            })
+    }
+
+    /// How many records it has on disk, with the one that was taken last.
+    pub fn record_count(&self) -> usize {
+        self.records
+    }
+
+    /// The store has this many records of the run already, from before its beginning.
+    pub(crate) fn follow(&mut self, records: usize) {
+        self.records += records;
     }
 
     /// What was added since the last call, as one record for the store.
@@ -190,6 +216,7 @@ impl Journal {
         for entry in &self.entries[self.flushed..] {
             entry.write(&mut out)?;
         }
+        self.records += usize::from(self.has_pending());
         self.flushed = self.entries.len();
         Ok(out.into_bytes())
     }

@@ -3,6 +3,8 @@
 //! Invariant: a journal entry and what it changes elsewhere (emitted events, the flow's state) are
 //! in the same batch.
 
+use std::time::Duration;
+
 use crate::claim::lock;
 use crate::config::UNROUTED;
 use crate::locals::Effects;
@@ -10,6 +12,11 @@ use crate::run::{Conductor, Work};
 use crate::store::codec::encode_value;
 use crate::store::{Batch, StoreError};
 use crate::tries::TriesRecord;
+
+/// The first wait for a store that cannot keep anything now; doubled up to [`STORE_PAUSE_MAX`].
+const STORE_PAUSE_FIRST: Duration = Duration::from_millis(200);
+/// The longest.
+const STORE_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 impl Conductor {
     /// Puts on disk what the journal holds beyond it, together with what goes with it.
@@ -22,10 +29,7 @@ impl Conductor {
             return Ok(());
         }
         let batch = self.pending(work)?;
-        let committed = self.store.commit(batch).await?;
-        self.channels.announce(&committed.pushed);
-        work.seat.settle();
-        Ok(())
+        self.commit(work, batch).await
     }
 
     /// What is to be put on disk, as a batch.
@@ -41,7 +45,9 @@ impl Conductor {
                 what: format!("the journal of {}", work.journal.run),
                 limit: why.to_string(),
             })?;
-        batch.append(&work.journal.run, record);
+        if !record.is_empty() {
+            batch.append(&work.journal.run, record);
+        }
         let effects = std::mem::take(&mut *lock(&work.seat.effects));
         self.add_effects(&mut batch, &work.flow.path(), effects)?;
         Ok(batch)
@@ -76,13 +82,49 @@ impl Conductor {
     pub(crate) async fn keep_tries(
         &self,
         work: &mut Work,
-        tries: &TriesRecord,
+        tries: &mut TriesRecord,
     ) -> Result<(), StoreError> {
         work.seat.take_notes(&mut work.journal, self.clock.now());
         let mut batch = self.pending(work)?;
         batch.set_attempts(&work.journal.run, tries.encode());
-        self.store.commit(batch).await?;
-        work.seat.settle();
+        self.commit(work, batch).await?;
+        tries.kept = true;
         Ok(())
+    }
+
+    /// Has a run's batch kept, however long the store cannot: a full disk stops runs, it does not
+    /// lose them.
+    ///
+    /// # Errors
+    /// The store is closed or damaged, or the server stops; the batch was not kept then.
+    pub(crate) async fn commit(&self, work: &mut Work, batch: Batch) -> Result<(), StoreError> {
+        let mut pause = STORE_PAUSE_FIRST;
+        loop {
+            let why = match self.store.commit(batch.clone()).await {
+                Ok(committed) => {
+                    self.channels.announce(&committed.pushed);
+                    work.seat.settle();
+                    return Ok(());
+                }
+                Err(why) => why,
+            };
+            let passing = matches!(why, StoreError::Full { .. } | StoreError::Failed { .. });
+            if !passing || *self.stop.borrow() {
+                return Err(why);
+            }
+            tracing::warn!(run = %work.journal.run, "waits for the store: {why}");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(STORE_PAUSE_MAX);
+            // After a failed disk nobody knows whether the batch was kept; its record tells.
+            let kept = self
+                .store
+                .run(&work.journal.run)?
+                .map_or(0, |info| info.records as usize);
+            if kept >= work.journal.record_count() && work.journal.record_count() > 0 {
+                self.channels.catch_up();
+                work.seat.settle();
+                return Ok(());
+            }
+        }
     }
 }

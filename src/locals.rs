@@ -13,6 +13,11 @@ use crate::replay::Locals;
 use crate::store::Store;
 use crate::store::codec::{decode_value, encode_value};
 
+/// Events that a script may emit, and keys that it may set, between two actions.
+pub const EFFECTS_MAX: usize = 500;
+/// Longest key of a flow's state, in bytes.
+pub const STATE_KEY_BYTES_MAX: usize = 512;
+
 /// What a step wants to have written together with its journal.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -57,6 +62,11 @@ impl Locals for RunLocals {
 impl RunLocals {
     fn emit(&self, channel: &Value, event: &Value) -> Result<Value, String> {
         let channel = text(channel, "channel")?.to_owned();
+        if self.effects().emitted.len() >= EFFECTS_MAX {
+            return Err(format!(
+                "more than {EFFECTS_MAX} events emitted between two actions"
+            ));
+        }
         let mut meta = Meta::new("flow", self.clock.now());
         meta.peer.clone_from(&self.run);
         self.effects().emitted.push((
@@ -84,6 +94,14 @@ impl RunLocals {
     }
 
     fn set(&self, key: &str, value: Option<&Value>) -> Result<Value, String> {
+        if key.len() > STATE_KEY_BYTES_MAX {
+            return Err(format!("`key` is longer than {STATE_KEY_BYTES_MAX} bytes"));
+        }
+        if self.effects().state.len() >= EFFECTS_MAX {
+            return Err(format!(
+                "more than {EFFECTS_MAX} keys set between two actions"
+            ));
+        }
         if let Some(value) = value {
             encode_value(value).map_err(|why| why.to_string())?;
         }

@@ -195,6 +195,28 @@ pub struct LogSettings {
     pub format: String,
 }
 
+impl LogSettings {
+    fn check(&self) -> Vec<Diagnostic> {
+        let known = [
+            (
+                "level",
+                &self.level,
+                &["error", "warn", "info", "debug", "trace"][..],
+            ),
+            ("format", &self.format, &["text", "json"][..]),
+        ];
+        let wrong = known
+            .iter()
+            .filter(|(_, found, words)| !words.contains(&found.as_str()));
+        wrong
+            .map(|(key, found, words)| {
+                let words = words.join(", ");
+                Diagnostic::new(format!("[log] {key} = \"{found}\" is none of {words}"))
+            })
+            .collect()
+    }
+}
+
 impl Default for LogSettings {
     fn default() -> LogSettings {
         LogSettings {
@@ -279,6 +301,7 @@ impl Settings {
         if http.has_tls() == http.tls_key.as_os_str().is_empty() {
             mistakes.push(Diagnostic::new("[http] tls_cert and tls_key go together"));
         }
+        mistakes.extend(self.log.check());
         for token in &self.token {
             let hex = token.hash.strip_prefix("sha256:").unwrap_or("");
             if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {

@@ -111,7 +111,9 @@ impl Step {
         if memory::live_bytes().wrapping_sub(self.memory_at_start) > MEMORY_BYTES_MAX {
             return Some(Stop::Memory);
         }
-        let look = self.operations % OPERATIONS_PER_LOOK_AT_THE_CLOCK == 0;
+        let look = self
+            .operations
+            .is_multiple_of(OPERATIONS_PER_LOOK_AT_THE_CLOCK);
         (look && Instant::now() >= self.deadline).then_some(Stop::Time)
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::action::{Failure, FailureKind};
+use crate::action::{Failure, FailureKind, Repeat};
 use crate::attempt::{self, Next, Tries};
 use crate::event::RunId;
 use crate::flow::FlowSettings;
@@ -35,6 +35,10 @@ pub struct TriesRecord {
     pub since_first: Duration,
     /// Why the last one failed.
     pub error: String,
+    /// The journal says already that it is in doubt; not kept.
+    pub told: bool,
+    /// The store has a record of this command: the next try must be told to it first.
+    pub kept: bool,
 }
 
 impl TriesRecord {
@@ -50,6 +54,17 @@ impl TriesRecord {
             performing: false,
             since_first: Duration::ZERO,
             error: String::new(),
+            told: false,
+            kept: false,
+        }
+    }
+
+    /// A person has the command tried again: from the beginning, and whatever was in doubt is
+    /// theirs to decide; but a target that can be asked is asked first.
+    pub fn again(command: usize, in_doubt: bool, now: Timestamp) -> TriesRecord {
+        TriesRecord {
+            in_doubt,
+            ..TriesRecord::begin(command, now)
         }
     }
 
@@ -90,10 +105,20 @@ impl TriesRecord {
         Duration::try_from(left).ok().filter(|left| !left.is_zero())
     }
 
+    /// How long to let the target finish what it may still be doing for a try that was cut off,
+    /// before it is asked whether that was done. Once for each doubt.
+    pub fn settle(&mut self, repeat: Repeat, settings: &FlowSettings) -> Option<Duration> {
+        let look = self.in_doubt && repeat == Repeat::LookUp;
+        let told = self.told;
+        self.told |= look;
+        (look && !told).then_some(settings.in_doubt_wait.0)
+    }
+
     /// Notes a failed try and says what to do.
     pub fn failed(&mut self, failure: &Failure, settings: &FlowSettings, now: Timestamp) -> Next {
         self.performing = false;
         self.in_doubt |= failure.in_doubt;
+        self.told &= !failure.in_doubt;
         self.counted += u32::from(failure.kind == FailureKind::Other);
         self.error.clone_from(&failure.message);
         self.since_first =
@@ -136,6 +161,8 @@ impl TriesRecord {
             performing: input.byte()? == 1,
             since_first: Duration::ZERO,
             error: input.text()?.to_owned(),
+            told: false,
+            kept: true,
         })
     }
 }

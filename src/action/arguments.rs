@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Failure;
+use crate::duration::Lasting;
 use crate::error::did_you_mean;
 use crate::event::Value;
 
@@ -147,13 +148,14 @@ impl<'a> Options<'a> {
     /// A duration as text with a unit, such as `"90s"`.
     ///
     /// # Errors
-    /// As [`duration`].
+    /// Refuses what is no duration, naming it.
     pub fn duration(&self, name: &str) -> Read<Option<Duration>> {
         match self.value(name) {
             None => Ok(None),
-            Some(Value::Text(text)) => duration(text)
-                .map(Some)
-                .map_err(|why| Failure::refused(format!("`{name}`: {why}"))),
+            Some(Value::Text(text)) => text
+                .parse()
+                .map(|Lasting(duration)| Some(duration))
+                .map_err(|why: String| Failure::refused(format!("`{name}`: {why}"))),
             Some(other) => Err(wrong(name, "text like \"30s\"", other)),
         }
     }
@@ -191,27 +193,6 @@ fn unknown(name: &str, known: &[&str]) -> Failure {
         None => format!("known are {}", known.join(", ")),
     };
     Failure::refused(format!("there is no option `{name}`; {help}"))
-}
-
-/// A duration: a whole number directly followed by `ms`, `s`, `m`, `h` or `d`.
-///
-/// # Errors
-/// A sentence that quotes the text.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("\"{text}\" is no duration; one looks like \"90s\", \"10m\" or \"7d\"");
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let factor: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(wrong()),
-    };
-    let milliseconds = number.checked_mul(factor).ok_or_else(wrong)?;
-    Ok(Duration::from_millis(milliseconds))
 }
 
 /// At most `characters` of `text`; what is cut off is shown by `…` as the last of them.

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::duration::Lasting;
 use crate::event::Value;
 
 /// Every action, in the order in which the documentation lists them.
@@ -294,7 +295,7 @@ fn endpoint(text: &str) -> Result<String, String> {
 
 /// A `timeout` of settings.toml: more than nothing and at most five minutes.
 fn timeout(text: &str) -> Result<Duration, String> {
-    let timeout = arguments::duration(text).map_err(|why| format!("`timeout`: {why}"))?;
+    let Lasting(timeout) = text.parse().map_err(|why| format!("`timeout`: {why}"))?;
     match timeout.is_zero() || timeout > http::request::TIMEOUT_MAX {
         true => Err("`timeout` must be more than 0 and at most 5m".to_owned()),
         false => Ok(timeout),

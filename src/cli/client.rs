@@ -21,6 +21,20 @@ pub(super) struct Client {
     authorization: Option<Secret>,
 }
 
+/// Why there is no answer to use.
+pub(super) struct Trouble {
+    exit: Exit,
+    /// A sentence.
+    pub(super) message: String,
+}
+
+impl Trouble {
+    fn say(self) -> Exit {
+        report::sentence(&self.message);
+        self.exit
+    }
+}
+
 impl Client {
     /// The server that options, environment and settings name.
     ///
@@ -42,12 +56,22 @@ impl Client {
             Some(url) => url,
             None => own_url(common)?,
         };
-        let server = Server::parse(&url, None)?;
         let file = common
             .token_file
             .clone()
             .or_else(|| std::env::var_os("VIGIE_TOKEN_FILE").map(Into::into));
         let token = file.map(|file| Secret::read(&file)).transpose()?;
+        let mut client = Client::at(&url)?;
+        client.authorization = token.map(|token| Secret::new(format!("Bearer {}", token.expose())));
+        Ok(client)
+    }
+
+    /// The server at `url`, asked without a token.
+    ///
+    /// # Errors
+    /// A sentence: the URL cannot be used.
+    pub(super) fn at(url: &str) -> Result<Client, String> {
+        let server = Server::parse(url, None)?;
         let patience = Patience {
             answer: ANSWER_SECONDS_MAX,
             ..Patience::once()
@@ -55,7 +79,7 @@ impl Client {
         Ok(Client {
             agent: agent(&server, &Security::default(), &patience)?,
             base: server.base().to_owned(),
-            authorization: token.map(|token| Secret::new(format!("Bearer {}", token.expose()))),
+            authorization: None,
         })
     }
 
@@ -64,6 +88,11 @@ impl Client {
     /// # Errors
     /// The exit to end with; the sentence has been printed.
     pub(super) fn get(&self, path: &str) -> Result<Json, Exit> {
+        self.look_up(path).map_err(Trouble::say)
+    }
+
+    /// The same without a word to the user.
+    pub(super) fn look_up(&self, path: &str) -> Result<Json, Trouble> {
         let mut request = self.agent.get(format!("{}/api/v1/{path}", self.base));
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization.expose());
@@ -76,7 +105,13 @@ impl Client {
     /// # Errors
     /// The exit to end with; the sentence has been printed.
     pub(super) fn post(&self, path: &str, body: &Json) -> Result<Json, Exit> {
-        let url = format!("{}/api/v1/{path}", self.base);
+        self.hand_in(&format!("/api/v1/{path}"), &body.to_string())
+            .map_err(Trouble::say)
+    }
+
+    /// POST JSON to any path of the server, without a word to the user.
+    pub(super) fn hand_in(&self, path: &str, json: &str) -> Result<Json, Trouble> {
+        let url = format!("{}{path}", self.base);
         let mut request = self
             .agent
             .post(url)
@@ -84,16 +119,16 @@ impl Client {
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization.expose());
         }
-        self.answer(request.send(body.to_string().as_bytes()))
+        self.answer(request.send(json.as_bytes()))
     }
 
     fn answer(
         &self,
         answered: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Result<Json, Exit> {
-        let mut response = answered.map_err(|why| {
-            report::sentence(&format!("no server at {}: {why}", self.base));
-            Exit::Unavailable
+    ) -> Result<Json, Trouble> {
+        let mut response = answered.map_err(|why| Trouble {
+            exit: Exit::Unavailable,
+            message: format!("no server at {}: {why}", self.base),
         })?;
         let status = response.status().as_u16();
         let text = response.body_mut().read_to_string().unwrap_or_default();
@@ -104,12 +139,12 @@ impl Client {
         let message = json["error"]["message"]
             .as_str()
             .map_or_else(|| format!("status {status}"), str::to_owned);
-        report::sentence(&message);
-        Err(match status {
+        let exit = match status {
             400 | 404 | 409 => Exit::Failed,
             401 | 403 => Exit::Configuration,
             _ => Exit::TryAgain,
-        })
+        };
+        Err(Trouble { exit, message })
     }
 }
 

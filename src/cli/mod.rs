@@ -4,6 +4,7 @@
 
 mod check;
 mod client;
+mod demo;
 mod docs;
 mod list;
 mod manual;
@@ -91,7 +92,7 @@ enum Verb {
     /// Make a store out of a backup, in an empty folder
     Restore(store::Restore),
     /// Show it all: a server, stand-ins for the targets, events through the real doors
-    Demo(crate::demo::Demo),
+    Demo(demo::Demo),
     /// Write the editor definitions of every word, and a page of them for people
     Docs(docs::Docs),
     /// Print the completions for a shell

@@ -16,8 +16,9 @@ use tracing_subscriber::{Layer, fmt};
 use super::{Common, report};
 use crate::config::House;
 use crate::error::Exit;
-use crate::server::{CannotStart, Server, State};
+use crate::server::Server;
 use crate::settings::LogSettings;
+use crate::state::{CannotStart, State};
 
 /// Editors write a file in several steps; changes within this time are one.
 const QUIET: Duration = Duration::from_millis(300);
@@ -44,10 +45,8 @@ impl Serve {
                 return Exit::Configuration;
             }
         };
-        if let Err(why) = log(&settings.log) {
-            report::sentence(&why);
-            return Exit::Configuration;
-        }
+        // A wrong level or format is told with all other mistakes when the house is loaded.
+        let _ = log(&settings.log);
         let runtime = match tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

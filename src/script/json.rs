@@ -32,7 +32,12 @@ impl Words for Json {
     fn register(&self, engine: &mut Engine) {
         engine
             .register_fn("json_parse", parse)
-            .register_fn("json_dump", dump);
+            .register_fn("json_dump", dump)
+            // Rhai's own waits for ever for a lock that it holds, when a closure in the map has
+            // captured the map.
+            .register_fn("to_json", |context: NativeCallContext, map: rhai::Map| {
+                dump(context, map.into())
+            });
     }
 }
 

@@ -21,6 +21,7 @@ use hyper::body::Body as _;
 use serde_json::json;
 
 use super::asked::Named;
+use super::json::JsonError;
 use super::parcel::{Parcel, Returned};
 use super::webhook::HookError;
 use crate::access::{Access, Caller, Denied, Person};
@@ -138,11 +139,14 @@ impl From<PushError> for Refusal {
 
 impl From<Returned> for Refusal {
     fn from(returned: Returned) -> Refusal {
-        let status = match &returned {
-            Returned::Hook(HookError::Unknown { .. }) => StatusCode::NOT_FOUND,
-            _ => StatusCode::BAD_REQUEST,
+        let (status, code) = match &returned {
+            Returned::Hook(HookError::Unknown { .. }) => (StatusCode::NOT_FOUND, "not_found"),
+            Returned::Json(JsonError::TooManyEvents | JsonError::TooManyValues) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "too_large")
+            }
+            _ => (StatusCode::BAD_REQUEST, "bad_event"),
         };
-        Refusal::new(status, "bad_event", returned.to_string())
+        Refusal::new(status, code, returned.to_string())
     }
 }
 

@@ -9,7 +9,7 @@ use super::keep_raw;
 use crate::event::{Incoming, Meta, VALUE_DEPTH_MAX, Value};
 
 /// Most events that one body may carry.
-pub const EVENTS_MAX: usize = 10_000;
+pub const EVENTS_MAX: usize = 1_000;
 /// Most values (members and elements, at every depth together) that one body may hold.
 pub const VALUES_MAX: usize = 500_000;
 

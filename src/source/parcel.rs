@@ -59,7 +59,7 @@ impl Parcel {
         let meta = self.meta("http");
         Ok(match media.as_str() {
             media if media == "application/json" || media.ends_with("+json") => {
-                numbered(json::decode(&self.body, meta)?)
+                json::decode(&self.body, meta)?
             }
             "message/rfc822" => vec![mail::decode(&self.body, self.meta("mail"))],
             "application/x-snmptrapd" => vec![snmp::decode(&self.body, self.meta("snmp"))],

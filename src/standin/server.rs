@@ -186,6 +186,11 @@ impl Server {
         self.fail_next(count, Mischief::Answer(Reply::empty(status)));
     }
 
+    /// Nothing goes wrong any more, whatever was asked for.
+    pub fn behave(&self) {
+        lock(&self.shared.mischief).clear();
+    }
+
     /// Waits until `count` requests have come in.
     pub async fn wait_for(&self, count: usize) {
         let mut counter = self.shared.count.subscribe();

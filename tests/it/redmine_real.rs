@@ -1,80 +1,14 @@
-//! `redmine::*` against a real Redmine from Debian's packages, private to this test.
-//!
-//! Needs the packages redmine, redmine-sqlite and puma; without them the test fails and says so.
-
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Command, Stdio};
+//! `redmine::*` against a real Redmine from Debian's packages.
 
 use serde_json::json;
 use vigie::action::Services;
-use vigie::action::http::{Client, Request};
 use vigie::action::redmine::{Named, Service, Settings};
 use vigie::event::Value;
 
 use crate::acting::{Try, call, refusal, secret, shown};
+use crate::peers::redmine::{self, FLOWBOT_KEY, OUTSIDER_KEY, Redmine, UNKNOWN_KEY};
 
-const SETUP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/redmine/setup.sh");
-
-/// A running Redmine; it ends with this.
-struct RealRedmine {
-    folder: tempfile::TempDir,
-    url: String,
-    key: String,
-}
-
-impl Drop for RealRedmine {
-    fn drop(&mut self) {
-        let pid = std::fs::read_to_string(self.folder.path().join("puma.pid")).unwrap_or_default();
-        let pid = pid
-            .trim()
-            .parse()
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-    }
-}
-
-impl RealRedmine {
-    fn start() -> RealRedmine {
-        let there = Path::new("/usr/share/redmine/config.ru").exists();
-        assert!(
-            there,
-            "install the packages redmine, redmine-sqlite and puma"
-        );
-        let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let output = folder.path().join("environment");
-        let status = Command::new("sh")
-            .args([
-                SETUP,
-                &folder.path().display().to_string(),
-                &port.to_string(),
-            ])
-            .stdin(Stdio::null())
-            .stdout(std::fs::File::create(&output).unwrap())
-            .status()
-            .unwrap();
-        let environment = std::fs::read_to_string(&output).unwrap();
-        let mut real = RealRedmine {
-            folder,
-            url: format!("http://127.0.0.1:{port}"),
-            key: String::new(),
-        };
-        assert!(status.success(), "redmine did not come up: {environment}");
-        let key = environment
-            .lines()
-            .find_map(|line| line.strip_prefix("REDMINE_API_KEY="));
-        real.key = key.expect("a key").to_owned();
-        real
-    }
-
+impl Redmine {
     fn services(&self, key: &str, marker: &str) -> Services {
         let (folder, file) = secret(key);
         let settings = Settings {
@@ -89,44 +23,19 @@ impl RealRedmine {
             ..Services::default()
         }
     }
-
-    /// How many issues carry the key, asked without our own verbs.
-    async fn count(&self, dedup_key: &str) -> usize {
-        let mut request = Request::new("GET", format!("{}/issues.json", self.url));
-        request
-            .headers
-            .push(("x-redmine-api-key".to_owned(), self.key.clone()));
-        request.query = vec![
-            ("status_id".into(), "*".into()),
-            ("limit".into(), "100".into()),
-        ];
-        let answer = Client::default()
-            .send(request)
-            .await
-            .unwrap()
-            .json()
-            .unwrap();
-        let mine = |issue: &&serde_json::Value| issue["custom_fields"][0]["value"] == dedup_key;
-        answer["issues"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(mine)
-            .count()
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_redmine_opens_once_closes_and_refuses_as_the_standin_does() {
-    let real = RealRedmine::start();
-    let services = real.services(&real.key, "dedup_key");
-    opens_once(&real, &services).await;
-    odd_keys_stay_apart(&real, &services).await;
-    changes_and_closes(&real, &services).await;
-    refuses(&real, &services).await;
+    let real = redmine::shared();
+    let services = real.services(FLOWBOT_KEY, "dedup_key");
+    opens_once(real, &services).await;
+    odd_keys_stay_apart(real, &services).await;
+    changes_and_closes(real, &services).await;
+    refuses(real, &services).await;
 }
 
-async fn opens_once(real: &RealRedmine, services: &Services) {
+async fn opens_once(real: &Redmine, services: &Services) {
     // The very first issue of a fresh Redmine: nothing shows the marker field's number yet.
     let issue = json!([{"subject": "web01 is DOWN", "tracker": "Bug", "priority": "Urgent",
         "category": "network", "assignee": "Flow Robot", "dedup_key": "host/web01"}]);
@@ -142,7 +51,7 @@ async fn opens_once(real: &RealRedmine, services: &Services) {
         (Some(&Value::Bool(false)), first.get("id"))
     );
     // A server that was started anew remembers nothing.
-    let fresh = real.services(&real.key, "dedup_key");
+    let fresh = real.services(FLOWBOT_KEY, "dedup_key");
     let (one, two) = tokio::join!(
         call(&fresh, "redmine::open", issue.clone()),
         call(&fresh, "redmine::open", issue.clone()),
@@ -151,14 +60,14 @@ async fn opens_once(real: &RealRedmine, services: &Services) {
         (one.unwrap().get("id"), two.unwrap().get("id")),
         (first.get("id"), first.get("id"))
     );
-    assert_eq!(real.count("host/web01").await, 1);
+    assert_eq!(real.issues("host/web01").len(), 1);
     let new = json!([{"subject": "b", "dedup_key": "host/web02"}]);
     let (one, two) = tokio::join!(
         call(&fresh, "redmine::open", new.clone()),
         call(&fresh, "redmine::open", new.clone()),
     );
     assert_eq!(one.unwrap().get("id"), two.unwrap().get("id"));
-    assert_eq!(real.count("host/web02").await, 1);
+    assert_eq!(real.issues("host/web02").len(), 1);
     let unnamed = json!([{"subject": "without a key"}]);
     let opened = call(services, "redmine::open", unnamed.clone())
         .await
@@ -170,7 +79,7 @@ async fn opens_once(real: &RealRedmine, services: &Services) {
     assert_eq!(opened.get("id"), found.get("id"));
 }
 
-async fn odd_keys_stay_apart(real: &RealRedmine, services: &Services) {
+async fn odd_keys_stay_apart(real: &Redmine, services: &Services) {
     for key in [
         "host|web01",
         "~web",
@@ -185,14 +94,14 @@ async fn odd_keys_stay_apart(real: &RealRedmine, services: &Services) {
             let issue = json!([{"subject": "odd key", "dedup_key": key}]);
             call(services, "redmine::open", issue).await.unwrap();
         }
-        assert_eq!(real.count(key).await, 1, "{key}");
+        assert_eq!(real.issues(key).len(), 1, "{key}");
     }
     let long = json!([{"subject": "ü".repeat(300), "description": "more"}]);
     let opened = shown(&call(services, "redmine::open", long).await.unwrap());
     assert_eq!(opened["subject"].as_str().unwrap().chars().count(), 255);
 }
 
-async fn changes_and_closes(real: &RealRedmine, services: &Services) {
+async fn changes_and_closes(real: &Redmine, services: &Services) {
     let issue = json!([{"subject": "to close", "dedup_key": "close/me"}]);
     let id = call(services, "redmine::open", issue.clone())
         .await
@@ -222,18 +131,7 @@ async fn changes_and_closes(real: &RealRedmine, services: &Services) {
         let file = json!([id, "report.txt", "hello", {"content_type": "text/plain"}]);
         services.call("redmine::attach", file).await.unwrap();
     }
-    let path = format!("{}/issues/{id}.json", real.url);
-    let mut request = Request::new("GET", path);
-    request
-        .headers
-        .push(("x-redmine-api-key".to_owned(), real.key.clone()));
-    request.query = vec![("include".into(), "journals,attachments".into())];
-    let answer = Client::default()
-        .send(request)
-        .await
-        .unwrap()
-        .json()
-        .unwrap();
+    let answer = real.get(&format!("/issues/{id}.json?include=journals,attachments"));
     let notes: Vec<&str> = answer["issue"]["journals"]
         .as_array()
         .unwrap()
@@ -274,7 +172,7 @@ async fn closes(services: &Services, issue: serde_json::Value, id: serde_json::V
     );
 }
 
-async fn refuses(real: &RealRedmine, services: &Services) {
+async fn refuses(real: &Redmine, services: &Services) {
     let said = refusal(
         call(
             services,
@@ -312,8 +210,8 @@ async fn refuses(real: &RealRedmine, services: &Services) {
     refuses_other_keys(real).await;
 }
 
-async fn refuses_other_keys(real: &RealRedmine) {
-    let wrong = real.services(&"d".repeat(40), "1");
+async fn refuses_other_keys(real: &Redmine) {
+    let wrong = real.services(UNKNOWN_KEY, "1");
     for (verb, arguments) in [
         ("redmine::find", json!(["host/web01"])),
         ("redmine::open", json!([{"subject": "a", "dedup_key": "x"}])),
@@ -324,7 +222,7 @@ async fn refuses_other_keys(real: &RealRedmine) {
             "Redmine does not know this API key; check key_file under [redmine]"
         );
     }
-    let outsider = real.services(&"c".repeat(40), "1");
+    let outsider = real.services(OUTSIDER_KEY, "1");
     let said = refusal(
         call(
             &outsider,
