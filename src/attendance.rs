@@ -158,15 +158,17 @@ impl Attendance {
 
     /// Runs whose flow is gone go on with the version that they are pinned to.
     fn finish_orphans(&self, runs: Vec<RunId>) {
-        let (conductor, working) = (Arc::clone(&self.conductor), self.working());
-        tokio::spawn(async move {
-            let _working = working;
-            for run in runs {
+        let (conductor, working) = (Arc::clone(&self.conductor), self.working().ok());
+        // Each by itself: one that waits for its target for days holds up nobody.
+        for run in runs {
+            let (conductor, working) = (Arc::clone(&conductor), working.clone());
+            tokio::spawn(async move {
+                let _working = working;
                 if let Err(why) = finish_orphan(&conductor, &run).await {
                     conductor.interrupted(&run, &why);
                 }
-            }
-        });
+            });
+        }
     }
 
     /// Writes the cursors that moved since the last call, in one batch.

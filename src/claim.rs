@@ -3,12 +3,13 @@
 //! Invariant: the kept cursor never passes an event whose run is not on disk yet, so whatever dies,
 //! an event is looked at again rather than not at all.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
+use crate::event::RunId;
 use crate::journal::{Entry, Journal};
 use crate::locals::Effects;
 
@@ -91,6 +92,28 @@ impl Notes {
     }
 }
 
+/// Which runs are at work in this process: a run has one owner at most.
+#[derive(Debug, Clone, Default)]
+pub struct Claims(Arc<Mutex<HashSet<RunId>>>);
+
+impl Claims {
+    /// Takes the run, or `None` if somebody has it.
+    pub fn claim(&self, run: &RunId) -> Option<Claim> {
+        let free = lock(&self.0).insert(run.clone());
+        free.then(|| Claim(self.clone(), run.clone()))
+    }
+}
+
+/// A run in somebody's hands; let go when it is dropped.
+#[derive(Debug)]
+pub struct Claim(Claims, RunId);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        lock(&self.0.0).remove(&self.1);
+    }
+}
+
 /// What a run holds while it is at work; dropped when it ends.
 #[derive(Debug)]
 pub struct Seat {
@@ -100,6 +123,7 @@ pub struct Seat {
     pub notes: Arc<Notes>,
     progress: Arc<Mutex<Progress>>,
     unsettled: Vec<u64>,
+    _claim: Claim,
     /// Lets the next run with the same `order_by` value begin when it is dropped.
     _turn: Option<oneshot::Sender<()>>,
     /// One of the flow's `runs_at_once_max`, and one of those looked at ahead.
@@ -108,12 +132,13 @@ pub struct Seat {
 
 impl Seat {
     /// A seat for a run of the events `numbers`.
-    pub fn new(progress: &Arc<Mutex<Progress>>, numbers: Vec<u64>) -> Seat {
+    pub fn new(progress: &Arc<Mutex<Progress>>, numbers: Vec<u64>, claim: Claim) -> Seat {
         Seat {
             effects: Arc::default(),
             notes: Arc::default(),
             progress: Arc::clone(progress),
             unsettled: numbers,
+            _claim: claim,
             _turn: None,
             _permits: Vec::new(),
         }

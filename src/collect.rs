@@ -12,7 +12,6 @@ use crate::event::{Event, RunId};
 use crate::flow::Flow;
 use crate::journal::Journal;
 use crate::run::Interrupted;
-use crate::store::StoreError;
 
 impl Dispatcher {
     /// Collects what passed the filter until the batch is full or old enough.
@@ -25,13 +24,14 @@ impl Dispatcher {
         let Some(batch) = &flow.settings.batch else {
             return Ok(());
         };
+        let size_max = mind.batch_size(flow).unwrap_or(batch.size_max);
         let mut collected = Vec::new();
         self.sift(mind, flow, judged, &mut collected).await?;
         let until = tokio::time::Instant::now() + batch.age_max.0;
         let mut tail = self.channel.watch();
-        while !collected.is_empty() && collected.len() < batch.size_max {
+        while !collected.is_empty() && collected.len() < size_max {
             let next = lock(&self.progress).next;
-            let room = (batch.size_max - collected.len()).min(LOOK_EVENTS_MAX);
+            let room = (size_max - collected.len()).min(LOOK_EVENTS_MAX);
             let events = self
                 .conductor
                 .store
@@ -49,21 +49,21 @@ impl Dispatcher {
         }
         if !collected.is_empty() {
             let permit = mind.permit().await;
-            self.begin(mind, flow, collected, permit);
+            self.begin(mind, flow, collected, permit)?;
         }
         Ok(())
     }
 
     async fn sift(
         &self,
-        mind: &Mind,
+        mind: &mut Mind,
         flow: &Arc<Flow>,
         judged: Vec<Judged>,
         collected: &mut Vec<Event>,
     ) -> Result<(), Interrupted> {
         for (event, verdict) in judged {
             let number = event.id.number;
-            let had = number < mind.restart_end && self.was_in_a_batch(flow, number)?;
+            let had = self.had(mind, &RunId::new(&event.id, &flow.name))?;
             match verdict {
                 Ok(true) if !had => {
                     lock(&self.progress).pass(number, true);
@@ -80,15 +80,12 @@ impl Dispatcher {
         }
         Ok(())
     }
+}
 
-    /// True if a run of this flow that began at or before `number` holds it.
-    fn was_in_a_batch(&self, flow: &Flow, number: u64) -> Result<bool, StoreError> {
-        let size_max = flow
-            .settings
-            .batch
-            .as_ref()
-            .map_or(1, |batch| batch.size_max as u64);
-        self.conductor
-            .holds(&self.channel.name, &flow.name, number, size_max)
+impl Mind {
+    /// Events that the next batch may hold at most; `None` for a flow without batches.
+    pub(crate) fn batch_size(&self, flow: &Flow) -> Option<usize> {
+        let batch = flow.settings.batch.as_ref()?;
+        Some(if self.cautious { 1 } else { batch.size_max })
     }
 }

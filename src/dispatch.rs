@@ -61,6 +61,11 @@ pub(crate) struct Mind {
     pub(crate) restart_end: u64,
     /// Events whose filter killed the process once too often.
     doomed: BTreeSet<u64>,
+    /// Events of runs that began before the last process died.
+    had: BTreeSet<u64>,
+    /// A batch killed the process before it was on disk: its events come one by one now, so that
+    /// only the one that does it is given up.
+    pub(crate) cautious: bool,
 }
 
 impl Dispatcher {
@@ -77,6 +82,8 @@ impl Dispatcher {
             troubles: Arc::default(),
             restart_end: self.channel.tail(),
             doomed: BTreeSet::new(),
+            had: BTreeSet::new(),
+            cautious: false,
         };
         for run in std::mem::take(&mut self.left) {
             if let Err(why) = self.take_up(&mut mind, &flow, run.clone()).await {
@@ -117,13 +124,19 @@ impl Dispatcher {
     /// Looks at the next events.
     async fn look(&mut self, mind: &mut Mind, flow: &Arc<Flow>) -> Result<(), Interrupted> {
         let next = lock(&self.progress).next.max(self.channel.skip());
+        mind.cautious &= next < mind.restart_end;
+        // Read before the events: one that comes meanwhile is not passed over.
+        let tail = self.channel.tail();
+        let count = mind
+            .batch_size(flow)
+            .map_or(LOOK_EVENTS_MAX, |size| size.min(LOOK_EVENTS_MAX));
         let events = self
             .conductor
             .store
-            .events(&self.channel.name, next, LOOK_EVENTS_MAX)?;
+            .events(&self.channel.name, next, count)?;
         if events.is_empty() {
             // Taken by somebody, or below the retention: nothing is left up to the tail.
-            lock(&self.progress).pass(self.channel.tail().saturating_sub(1), false);
+            lock(&self.progress).pass(tail.saturating_sub(1), false);
             return Ok(());
         }
         let judged = self.judge(mind, flow, events).await?;
@@ -153,7 +166,7 @@ impl Dispatcher {
         self.conductor.thinkers.submit(move |engine, thread| {
             let judge = |event: Event| {
                 if doomed.contains(&event.id.number) {
-                    let why = "the process died twice while this filter was thinking";
+                    let why = "the process died twice while this flow was thinking about it";
                     return (event, Err(ScriptError::sentence(why)));
                 }
                 blackbox.enter(thread, &RunId::new(&event.id, &flow.name), 0);
@@ -176,7 +189,7 @@ impl Dispatcher {
     ) -> Result<(), Interrupted> {
         let number = event.id.number;
         let run = RunId::new(&event.id, &flow.name);
-        if number < mind.restart_end && self.has_begun(&run)? {
+        if self.had(mind, &run)? {
             lock(&self.progress).pass(number, false);
             return Ok(());
         }
@@ -185,7 +198,7 @@ impl Dispatcher {
             Ok(true) if mind.note(flow, &event) => lock(&self.progress).pass(number, true),
             Ok(true) => {
                 let permit = mind.permit().await;
-                self.begin(mind, flow, vec![event], permit);
+                self.begin(mind, flow, vec![event], permit)?;
             }
             Err(error) => {
                 let journal = Journal::begin(run, self.start(flow, &[number], None));
@@ -196,10 +209,18 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// True if the run's beginning is on disk.
-    fn has_begun(&self, run: &RunId) -> Result<bool, Interrupted> {
+    /// True if the event of `run` is in a run whose beginning is on disk. Events are asked about in
+    /// order, so the run of a batch is met at its first event, before all others.
+    pub(crate) fn had(&self, mind: &mut Mind, run: &RunId) -> Result<bool, Interrupted> {
+        let number = run.event().number;
+        if number >= mind.restart_end {
+            return Ok(false);
+        }
         let journal = self.conductor.journal(run)?;
-        Ok(journal.is_some_and(|journal| journal.start().is_some()))
+        if let Some(start) = journal.as_ref().and_then(Journal::start) {
+            mind.had.extend(&start.events);
+        }
+        Ok(mind.had.remove(&number))
     }
 
     pub(crate) fn start(&self, flow: &Flow, events: &[u64], trouble: Option<String>) -> Start {
@@ -219,8 +240,10 @@ impl Dispatcher {
         flow: &Arc<Flow>,
         events: Vec<Event>,
         ahead: OwnedSemaphorePermit,
-    ) {
-        let Some(first) = events.first() else { return };
+    ) -> Result<(), Interrupted> {
+        let Some(first) = events.first() else {
+            return Ok(());
+        };
         let numbers: Vec<u64> = events.iter().map(|event| event.id.number).collect();
         let trouble = trouble(flow, first);
         let run = RunId::new(&first.id, &flow.name);
@@ -236,7 +259,14 @@ impl Dispatcher {
                 .iter()
                 .for_each(|number| progress.pass(*number, true));
         }
-        let mut seat = Seat::new(&self.progress, numbers);
+        let Some(claim) = self.conductor.claims.claim(&journal.run) else {
+            // Begun by whoever attended to this flow before it was taken away and came back.
+            return Ok(());
+        };
+        if first.id.number < mind.restart_end && self.had(mind, &journal.run)? {
+            return Ok(());
+        }
+        let mut seat = Seat::new(&self.progress, numbers, claim);
         seat.hold(ahead);
         let work = Work {
             flow: Arc::clone(flow),
@@ -246,6 +276,7 @@ impl Dispatcher {
             seat,
         };
         self.launch(mind, work);
+        Ok(())
     }
 
     /// Brings back a run that the last process left.
@@ -258,6 +289,7 @@ impl Dispatcher {
         let journal = self.conductor.journal(&run)?;
         if let Some(journal) = journal.filter(|journal| journal.start().is_none()) {
             // Struck before its beginning was on disk: the cursor has not passed its event.
+            mind.cautious = true;
             if journal.strikes_at(0) >= STRIKES_MAX {
                 mind.doomed.insert(run.event().number);
             }

@@ -168,20 +168,33 @@ impl Journal {
         }
     }
 
-    /// How often the process died while the script thought right after its `position` commands.
+    /// How often the process died while the script thought after at least `position` commands. A
+    /// script may have come further in memory than its journal on disk.
     pub fn strikes_at(&self, position: u64) -> usize {
         let since = self
             .entries
             .iter()
             .rposition(|entry| matches!(entry, Entry::Retried(..)))
             .unwrap_or(0);
-        let struck = |entry: &&Entry| matches!(entry, Entry::Strike(_, at) if *at == position);
+        let struck = |entry: &&Entry| matches!(entry, Entry::Strike(_, at) if *at >= position);
         self.entries[since..].iter().filter(struck).count()
     }
 
     /// True if something was added that is not on disk.
     pub fn has_pending(&self) -> bool {
         self.flushed < self.entries.len()
+    }
+
+    /// True if something that the script was told is not on disk: after a crash it might be told
+    /// something else, and ask for something else.
+    pub fn has_pending_answers(&self) -> bool {
+        self.entries[self.flushed..]
+            .iter()
+            .any(|entry| match entry {
+                Entry::Command(command) => command.answer.is_some(),
+                Entry::Outcome(_) => true,
+                _ => false,
+            })
     }
 
     /// How many records it has on disk, with the one that was taken last.

@@ -82,12 +82,14 @@ impl Conductor {
     pub(crate) async fn keep_tries(
         &self,
         work: &mut Work,
-        tries: &TriesRecord,
+        tries: &mut TriesRecord,
     ) -> Result<(), StoreError> {
         work.seat.take_notes(&mut work.journal, self.clock.now());
         let mut batch = self.pending(work)?;
         batch.set_attempts(&work.journal.run, tries.encode());
-        self.commit(work, batch).await
+        self.commit(work, batch).await?;
+        tries.kept = true;
+        Ok(())
     }
 
     /// Has a run's batch kept, however long the store cannot: a full disk stops runs, it does not

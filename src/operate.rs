@@ -1,14 +1,17 @@
 //! What operators do to a running server. Each leaves an audit line, on disk before the deed.
 
 use axum::http::StatusCode;
+use jiff::Timestamp;
 
 use crate::access::Person;
+use crate::action::{self, Repeat};
 use crate::api::{gone, store_failed};
-use crate::event::RunId;
-use crate::journal::{EndState, Entry};
-use crate::server::State;
+use crate::event::{RunId, Value};
+use crate::journal::{EndState, Entry, Journal};
 use crate::source::http::Refusal;
+use crate::state::State;
 use crate::store::Batch;
+use crate::tries::TriesRecord;
 
 impl State {
     /// Writes down who did what.
@@ -56,11 +59,15 @@ impl State {
         let version = now
             .or_else(|| journal.version().map(str::to_owned))
             .unwrap_or_default();
+        let tries = tries_again(&journal, self.conductor.clock.now());
         journal.add(Entry::Retried(self.conductor.clock.now(), version));
         let record = journal.take_pending().map_err(|why| failed(&why))?;
         let mut batch = Batch::new();
         batch.append(id, record);
         batch.forgive(id);
+        if let Some(tries) = tries {
+            batch.set_attempts(id, tries.encode());
+        }
         batch.audit(self.audit_line(person, &format!("retry {id}")));
         self.conductor
             .store
@@ -107,4 +114,14 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// The tries of the command whose failure is open once more, if a command failed.
+fn tries_again(journal: &Journal, now: Timestamp) -> Option<TriesRecord> {
+    let last = journal.command_count().checked_sub(1)?;
+    let failure = journal.outcome(last)?.result.as_ref().err()?;
+    let word = &journal.command(last)?.question.word;
+    let can_ask = action::find(word).is_some_and(|(_, verb)| verb.repeat == Repeat::LookUp);
+    let in_doubt = can_ask && failure.get("in_doubt") == Some(&Value::Bool(true));
+    Some(TriesRecord::again(last, in_doubt, now))
 }

@@ -58,12 +58,15 @@ impl Conductor {
             .command(index)
             .map_or("", |command| command.question.word.as_str());
         let result = result.map_err(|failure| {
-            Value::from([
+            let doubt = failure.in_doubt.then_some(("in_doubt", Value::Bool(true)));
+            let told = [
                 ("verb", Value::from(word)),
                 ("kind", Value::from(failure.kind.word())),
                 ("status", failure.status.map(i64::from).into()),
                 ("message", Value::from(failure.message)),
-            ])
+            ];
+            let named = |(name, value): (&str, Value)| (name.to_owned(), value);
+            Value::Map(told.into_iter().chain(doubt).map(named).collect())
         });
         let outcome = Outcome {
             at: self.clock.now(),

@@ -1,13 +1,12 @@
 //! Brings back what was on disk: runs that a process left, and the version of the script that each
 //! is pinned to.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
-use crate::claim::{Progress, Seat, lock};
-use crate::compile::{Bundle, Script};
+use crate::bundle::{Bundle, Script};
+use crate::claim::{Progress, Seat};
 use crate::event::{EventId, RunId};
 use crate::fault::ScriptError;
 use crate::flow::Flow;
@@ -15,24 +14,6 @@ use crate::journal::{End, EndState, Entry, Journal};
 use crate::run::{Conductor, Interrupted, Work};
 use crate::store::codec::{CodecError, Reader, Writer};
 use crate::store::{Batch, StoreError};
-
-/// Versions that are kept compiled; more are compiled again when they are needed.
-const VERSIONS_MAX: usize = 256;
-
-/// Compiled scripts by version.
-#[derive(Debug, Default)]
-pub struct Versions(Mutex<HashMap<String, Arc<Script>>>);
-
-impl Versions {
-    /// Keeps a script at hand.
-    pub fn keep(&self, script: &Arc<Script>) {
-        let mut kept = lock(&self.0);
-        if kept.len() >= VERSIONS_MAX {
-            kept.clear();
-        }
-        kept.insert(script.version.clone(), Arc::clone(script));
-    }
-}
 
 impl Conductor {
     /// The journal of a run, or `None` if there is no such run.
@@ -62,6 +43,7 @@ impl Conductor {
         progress: &Arc<Mutex<Progress>>,
     ) -> Result<Work, Interrupted> {
         let gone = |what: &str| Interrupted::Unreadable(format!("{what} of {run} is gone"));
+        let claim = self.claims.claim(&run).ok_or(Interrupted::AtWork)?;
         let journal = self.journal(&run)?.ok_or_else(|| gone("the journal"))?;
         let start = journal.start().ok_or_else(|| gone("the beginning"))?;
         let version = journal.version().unwrap_or(&start.version).to_owned();
@@ -74,7 +56,7 @@ impl Conductor {
             };
             events.push(self.store.event(&id)?.ok_or_else(|| gone("an event"))?);
         }
-        let seat = Seat::new(progress, start.events.clone());
+        let seat = Seat::new(progress, start.events.clone(), claim);
         Ok(Work {
             flow,
             script,
@@ -89,8 +71,8 @@ impl Conductor {
     /// # Errors
     /// When the store does not have it, or it no longer compiles.
     pub async fn script(&self, version: &str) -> Result<Arc<Script>, Interrupted> {
-        if let Some(script) = lock(&self.versions.0).get(version) {
-            return Ok(Arc::clone(script));
+        if let Some(script) = self.versions.get(version) {
+            return Ok(script);
         }
         let gone = || Interrupted::Unreadable(format!("version {version} of a flow is gone"));
         let bytes = self.store.version(version)?.ok_or_else(gone)?;
@@ -160,37 +142,6 @@ impl Conductor {
         self.store.commit(batch).await?;
         self.metrics.ended(EndState::Failed);
         Ok(())
-    }
-
-    /// True if a run of `flow` that began at one of the last `size_max` events up to `number`
-    /// holds the event `number`.
-    ///
-    /// # Errors
-    /// What the store cannot read.
-    pub fn holds(
-        &self,
-        channel: &str,
-        flow: &str,
-        number: u64,
-        size_max: u64,
-    ) -> Result<bool, StoreError> {
-        for first in (number.saturating_sub(size_max)..=number).rev() {
-            let run = RunId::new(
-                &EventId {
-                    channel: channel.to_owned(),
-                    number: first,
-                },
-                flow,
-            );
-            let records = self.store.journal(&run)?;
-            if records.is_empty() {
-                continue;
-            }
-            let journal = Journal::read(run, &records).ok();
-            let start = journal.as_ref().and_then(Journal::start);
-            return Ok(start.is_some_and(|start| start.events.contains(&number)));
-        }
-        Ok(false)
     }
 
     /// A run could not go on. It stays live; the next start takes it up again.

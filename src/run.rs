@@ -12,22 +12,22 @@ use tokio::sync::{oneshot, watch};
 use crate::action::{self, Failure, Repeat, Services, Verb};
 use crate::attempt::{Next, Tries};
 use crate::blackbox::{BlackBox, STRIKES_MAX};
+use crate::bundle::Script;
 use crate::channel::Channels;
-use crate::claim::{Notes, Seat};
+use crate::claim::{Claims, Notes, Seat};
 use crate::clock::Clock;
-use crate::compile::Script;
 use crate::engine::{Input, StepEnd};
 use crate::event::{Event, Value};
 use crate::flow::{Flow, InDoubt};
 use crate::journal::{End, EndState, Entry, Journal};
 use crate::locals::RunLocals;
 use crate::metrics::Metrics;
-use crate::recall::Versions;
 use crate::replay::{Asked, Replay};
 use crate::secret::Secret;
 use crate::store::{Store, StoreError};
 use crate::thinkers::Thinkers;
 use crate::tries::TriesRecord;
+use crate::versions::Versions;
 
 /// Everything that runs share.
 pub struct Conductor {
@@ -47,6 +47,8 @@ pub struct Conductor {
     pub blackbox: BlackBox,
     /// Counted things.
     pub metrics: Metrics,
+    /// Which runs are at work.
+    pub claims: Claims,
     /// Scripts of versions that runs are pinned to.
     pub versions: Versions,
     /// Changes when the server stops: runs then end between two commands and go on after a restart.
@@ -80,6 +82,9 @@ pub enum Interrupted {
     /// The journal or the version of a run cannot be read.
     #[error("{0}")]
     Unreadable(String),
+    /// Somebody else holds the claim on it.
+    #[error("it is at work already")]
+    AtWork,
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -98,6 +103,8 @@ impl Conductor {
         }
         loop {
             if *self.stop.borrow() {
+                // What came of the last action is not to be asked again.
+                self.flush(&mut work).await?;
                 return Err(Interrupted::Stopping);
             }
             let (end, asked) = self.think(&mut work).await?;
@@ -173,7 +180,9 @@ impl Conductor {
             self.note_outcome(work, index, 0, Err(failure));
             return Ok(());
         };
-        if verb.repeat != Repeat::Safe {
+        // What may be repeated needs no wish on disk, but what it was made of does: another time,
+        // another chance would make it another thing.
+        if verb.repeat != Repeat::Safe || work.journal.has_pending_answers() {
             self.flush(work).await?;
         }
         let mut tries = match recovered {
@@ -183,7 +192,10 @@ impl Conductor {
         if let Some(wait) = tries.wait_left(self.clock.now()) {
             self.wait(work, wait).await?;
         }
-        let result = self.attempt_until_known(work, verb, &mut tries).await?;
+        let mut result = self.attempt_until_known(work, verb, &mut tries).await?;
+        if let Err(failure) = &mut result {
+            failure.in_doubt |= tries.in_doubt;
+        }
         self.note_outcome(work, index, tries.count, result);
         Ok(())
     }
@@ -201,7 +213,7 @@ impl Conductor {
             if let Some(wait) = tries.settle(verb.repeat, &work.flow.settings) {
                 self.wait(work, wait).await?;
             }
-            if verb.repeat == Repeat::InDoubt && tries.count > 0 {
+            if verb.repeat != Repeat::Safe && tries.kept {
                 tries.performing = true;
                 self.keep_tries(work, tries).await?;
             }

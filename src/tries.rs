@@ -37,6 +37,8 @@ pub struct TriesRecord {
     pub error: String,
     /// The journal says already that it is in doubt; not kept.
     pub told: bool,
+    /// The store has a record of this command: the next try must be told to it first.
+    pub kept: bool,
 }
 
 impl TriesRecord {
@@ -53,6 +55,16 @@ impl TriesRecord {
             since_first: Duration::ZERO,
             error: String::new(),
             told: false,
+            kept: false,
+        }
+    }
+
+    /// A person has the command tried again: from the beginning, and whatever was in doubt is
+    /// theirs to decide; but a target that can be asked is asked first.
+    pub fn again(command: usize, in_doubt: bool, now: Timestamp) -> TriesRecord {
+        TriesRecord {
+            in_doubt,
+            ..TriesRecord::begin(command, now)
         }
     }
 
@@ -150,6 +162,7 @@ impl TriesRecord {
             since_first: Duration::ZERO,
             error: input.text()?.to_owned(),
             told: false,
+            kept: true,
         })
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use notify::{RecursiveMode, Watcher};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -16,8 +16,9 @@ use tracing_subscriber::{Layer, fmt};
 use super::{Common, report};
 use crate::config::House;
 use crate::error::Exit;
-use crate::server::{CannotStart, Server, State};
+use crate::server::Server;
 use crate::settings::LogSettings;
+use crate::state::{CannotStart, State};
 
 /// Editors write a file in several steps; changes within this time are one.
 const QUIET: Duration = Duration::from_millis(300);
@@ -64,6 +65,17 @@ impl Serve {
 }
 
 async fn serve(settings: Option<PathBuf>, watched: Vec<PathBuf>) -> Exit {
+    // Before anything else: a signal that nobody listens for ends the process.
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(why) => {
+            report::sentence(&format!("cannot listen for signals: {why}"));
+            return Exit::Bug;
+        }
+    };
+    // What changes while the house is being read is taken up after that.
+    let (changed, changes) = mpsc::channel(1);
+    let _watcher = watch(&watched, changed);
     let server = match Server::start(settings).await {
         Ok(server) => server,
         Err(CannotStart { mistakes, exit }) => {
@@ -76,30 +88,35 @@ async fn serve(settings: Option<PathBuf>, watched: Vec<PathBuf>) -> Exit {
         env!("CARGO_PKG_VERSION"),
         server.address
     ));
-    let exit = attend(server.state(), watched).await;
+    attend(server.state(), signals, changes).await;
     server.stop().await;
-    exit
+    Exit::Ok
+}
+
+/// What others tell this process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// Reloads when asked to, until told to stop.
-async fn attend(state: &Arc<State>, watched: Vec<PathBuf>) -> Exit {
-    let signals = [
-        SignalKind::terminate(),
-        SignalKind::interrupt(),
-        SignalKind::hangup(),
-    ]
-    .map(signal);
-    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = signals else {
-        report::sentence("cannot listen for signals");
-        return Exit::Bug;
-    };
-    let (changed, mut changes) = mpsc::channel(1);
-    let _watcher = watch(&watched, changed);
+async fn attend(state: &Arc<State>, mut signals: Signals, mut changes: mpsc::Receiver<()>) {
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Exit::Ok,
-            _ = interrupt.recv() => return Exit::Ok,
-            _ = hangup.recv() => reload(state).await,
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            _ = signals.hangup.recv() => reload(state).await,
             Some(()) = changes.recv() => {
                 tokio::time::sleep(QUIET).await;
                 while changes.try_recv().is_ok() {}

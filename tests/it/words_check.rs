@@ -101,13 +101,13 @@ fn words_that_do_not_exist_are_found_with_a_hint() {
         mistake(
             "redmine::opne(#{});",
             "`redmine` has no verb `opne`",
-            "1:10",
+            "1:1",
             "did you mean `open`?",
         ),
         mistake(
             "redmine::frobnicate(#{});",
             "`redmine` has no verb `frobnicate`",
-            "1:10",
+            "1:1",
             "it has open",
         ),
         mistake(
@@ -119,7 +119,7 @@ fn words_that_do_not_exist_are_found_with_a_hint() {
         mistake(
             "state::gte(\"a\");",
             "`state` has no verb `gte`",
-            "1:8",
+            "1:1",
             "did you mean `get`?",
         ),
         mistake(
@@ -152,13 +152,13 @@ fn wrong_numbers_of_arguments_are_found() {
         mistake(
             "redmine::open();",
             "`redmine::open` does not take 0 arguments",
-            "1:10",
+            "1:1",
             "redmine::open(issue)",
         ),
         mistake(
             "redmine::open(#{}, 1, 2, 3);",
             "`redmine::open` does not take 4 arguments",
-            "1:10",
+            "1:1",
             "it is called as",
         ),
         mistake(
@@ -194,7 +194,7 @@ fn wrong_numbers_of_arguments_are_found() {
         mistake(
             "import \"_tickets\" as t;\nt::close(event);",
             "`t::close` does not take 1 arguments",
-            "2:4",
+            "2:1",
             "it takes 2",
         ),
     ];
@@ -266,13 +266,13 @@ fn mistakes_with_imports_are_found() {
         mistake(
             "import \"_tickets\" as t;\nt::opn(event);",
             "`t` has no function `opn`",
-            "2:4",
+            "2:1",
             "did you mean `open`?",
         ),
         mistake(
             "import \"_tickets\" as t;\nt::frobnicate(event);",
             "`t` has no function `frobnicate`",
-            "2:4",
+            "2:1",
             "it has close, open",
         ),
     ];

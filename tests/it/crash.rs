@@ -1,0 +1,531 @@
+//! Runs through crashes at every commit: a conductor in this process, over a store that is killed
+//! at a chosen moment, again and again, until everything has ended. Then it is counted what the
+//! targets saw.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+use vigie::action::redmine::{self, Named};
+use vigie::action::{Services, find};
+use vigie::attendance::Attendance;
+use vigie::blackbox::BlackBox;
+use vigie::channel::Channels;
+use vigie::claim::Claims;
+use vigie::clock::Clock;
+use vigie::config::ChannelSettings;
+use vigie::engine::Engine;
+use vigie::event::{EventId, Incoming, Meta, RunId, Value};
+use vigie::flow::{self, Flow};
+use vigie::host;
+use vigie::journal::{Entry, Journal};
+use vigie::metrics::Metrics;
+use vigie::run::Conductor;
+use vigie::standin::redmine::KEY;
+use vigie::standin::{Redmine, Reply, Seen, Server};
+use vigie::store::{Failpoints, Mishap, Options, Point, Store};
+use vigie::thinkers::Thinkers;
+use vigie::versions::Versions;
+
+use crate::house::{PATIENCE, wait_for};
+
+/// Channels that every rig has.
+const CHANNELS: &[&str] = &["alert", "audit", "unrouted"];
+const POINTS: [Point; 4] = [
+    Point::BeforeApply,
+    Point::BeforeSync,
+    Point::AfterSync,
+    Point::BeforeAnswer,
+];
+
+/// Targets that outlive every crash, and a folder.
+struct Rig {
+    outside: Runtime,
+    target: Server,
+    tickets: Redmine,
+    folder: TempDir,
+    thinkers: Thinkers,
+}
+
+/// One life of the process.
+struct Life {
+    inside: Runtime,
+    conductor: Arc<Conductor>,
+    attendance: Arc<Attendance>,
+    stop: watch::Sender<bool>,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let outside = Runtime::new().unwrap();
+        let answer = |_: &Seen| Reply::json(200, &serde_json::json!({ "ok": true }));
+        let target = outside.block_on(Server::start(answer)).unwrap();
+        let tickets = outside.block_on(Redmine::start()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("flows/alert")).unwrap();
+        std::fs::write(folder.path().join("key"), KEY).unwrap();
+        let thinkers = Thinkers::start(Engine::new(host::words())).unwrap();
+        Rig {
+            outside,
+            target,
+            tickets,
+            folder,
+            thinkers,
+        }
+    }
+
+    fn flow(&self, name: &str, script: &str, toml: &str) {
+        let script = script.replace("TARGET", &self.target.url());
+        let file = |extension| {
+            self.folder
+                .path()
+                .join(format!("flows/alert/{name}.{extension}"))
+        };
+        std::fs::write(file("rhai"), script).unwrap();
+        std::fs::write(file("toml"), toml).unwrap();
+    }
+
+    fn flows(&self) -> BTreeMap<String, Arc<Flow>> {
+        let root = self.folder.path().join("flows");
+        let files = std::fs::read_dir(root.join("alert"))
+            .unwrap()
+            .map(|file| file.unwrap().path());
+        let scripts = files.filter(|file| file.extension().is_some_and(|found| found == "rhai"));
+        let load = |file: std::path::PathBuf| {
+            let path = format!("alert/{}", file.file_stem().unwrap().to_str().unwrap());
+            let (root, key) = (root.clone(), path.clone());
+            let job = move |engine: &Engine| flow::load(engine, &root, Path::new("flows"), &path);
+            (key, Arc::new(self.thinkers.call(job).unwrap().unwrap()))
+        };
+        scripts.map(load).collect()
+    }
+
+    fn services(&self) -> Services {
+        let settings = redmine::Settings {
+            endpoint: self.tickets.url(),
+            key_file: Some("key".into()),
+            // By number: by name it is known only once an issue shows it.
+            marker_field: Some(Named("1".to_owned())),
+            project: Some(Named("test".to_owned())),
+            ..redmine::Settings::default()
+        };
+        let redmine = redmine::Service::prepare(settings, self.folder.path()).unwrap();
+        Services {
+            redmine: Some(redmine),
+            ..Services::default()
+        }
+    }
+
+    /// Begins a life whose `nth` commit is its last, if one is given.
+    fn live(&self, fatal: Option<(u64, Point)>) -> Life {
+        let failpoints = Failpoints::new();
+        let options = Options {
+            ballast_bytes: 0,
+            low_water_bytes: 0,
+            failpoints: failpoints.clone(),
+            ..Options::default()
+        };
+        // A script of the last life may still be thinking, with the store in its hands.
+        let store = wait_for("the store of the last life", || {
+            Store::open(&self.folder.path().join("data"), options.clone()).ok()
+        });
+        let settings = |name: &&str| ((*name).to_owned(), ChannelSettings::default());
+        let channels =
+            Channels::open(store.clone(), &CHANNELS.iter().map(settings).collect()).unwrap();
+        let (blackbox, _) = BlackBox::open(&self.folder.path().join("blackbox")).unwrap();
+        let (stop, stopping) = watch::channel(false);
+        let conductor = Arc::new(Conductor {
+            channels,
+            thinkers: self.thinkers.clone(),
+            services: RwLock::new(Arc::new(self.services())),
+            secrets: RwLock::default(),
+            clock: Clock::system(),
+            blackbox,
+            metrics: Metrics::default(),
+            claims: Claims::default(),
+            versions: Versions::default(),
+            stop: stopping,
+            store,
+        });
+        if let Some((nth, point)) = fatal {
+            failpoints.arm(nth, point, Mishap::Kill);
+        }
+        let inside = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (working, _) = mpsc::channel(1);
+        let attendance = Arc::new(Attendance::new(Arc::clone(&conductor), working));
+        Life {
+            inside,
+            conductor,
+            attendance,
+            stop,
+        }
+    }
+
+    /// What the target saw on a path, by key.
+    fn seen(&self, path: &str) -> BTreeMap<String, Vec<Seen>> {
+        let mut by_key: BTreeMap<String, Vec<Seen>> = BTreeMap::new();
+        for seen in self
+            .target
+            .requests()
+            .into_iter()
+            .filter(|seen| seen.path == path)
+        {
+            let key = seen.header("idempotency-key").unwrap().to_owned();
+            by_key.entry(key).or_default().push(seen);
+        }
+        by_key
+    }
+}
+
+impl Life {
+    /// Attends to the flows; an error is the crash.
+    fn attend(&self, rig: &Rig) -> bool {
+        let left = self.conductor.store.live_runs().unwrap();
+        let flows = rig.flows();
+        self.inside
+            .block_on(self.attendance.attend(&flows, left))
+            .is_ok()
+    }
+
+    /// Pushes events `{n}`; how many were acknowledged.
+    fn push(&self, numbers: std::ops::Range<i64>) -> i64 {
+        let mut acknowledged = 0;
+        for n in numbers {
+            let body = Value::from([
+                ("n", Value::Int(n)),
+                ("host", Value::from(format!("h{}", n % 2))),
+            ]);
+            let event = Incoming {
+                body,
+                meta: Meta::new("test", Clock::system().now()),
+            };
+            let pushed = self
+                .inside
+                .block_on(self.conductor.channels.push("alert", vec![event]));
+            acknowledged += i64::from(pushed.is_ok());
+        }
+        acknowledged
+    }
+
+    fn is_dead(&self) -> bool {
+        let mut batch = vigie::store::Batch::new();
+        batch.audit(b"is anybody there".to_vec());
+        self.conductor.store.commit_blocking(batch).is_err()
+    }
+
+    fn run(&self, id: &str) -> Option<Journal> {
+        let run: RunId = id.parse().unwrap();
+        self.conductor.journal(&run).unwrap()
+    }
+
+    /// Waits until all events of `alert` have a finished run of every flow, or until death.
+    fn drain(&self, is_over: impl Fn(&Life) -> bool) -> bool {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if is_over(self) {
+                return true;
+            }
+            if self.is_dead() {
+                return false;
+            }
+            assert!(
+                Instant::now() < until,
+                "nothing goes on: {:?}",
+                self.conductor.store.live_runs()
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn all_ended(&self, flow: &str, events: i64) -> bool {
+        (1..=events).all(|n| self.ended(&format!("alert/{n}/{flow}")))
+    }
+
+    fn ended(&self, run: &str) -> bool {
+        let run: RunId = run.parse().unwrap();
+        self.conductor
+            .store
+            .end_of(&run)
+            .is_ok_and(|end| end.is_some())
+    }
+
+    fn keep_cursors(&self) {
+        let _ = self.inside.block_on(self.attendance.keep_cursors());
+    }
+
+    /// Ends without a goodbye.
+    fn end(self) {
+        self.stop.send_replace(true);
+        self.inside.shutdown_timeout(Duration::from_secs(10));
+    }
+}
+
+const EVERYTHING: &str = r#"
+    print(`begun ${event.n}`);
+    let id = uuid();
+    let at = now();
+    http::put("TARGET/safe", #{ json: #{ id: id, at: at, n: event.n, dice: random() } });
+    let first = http::post("TARGET/doubt", #{ json: #{ id: id } });
+    print(`posted ${event.n}`);
+    let count = state::get("count") ?? 0;
+    state::set("count", count + 1);
+    emit("audit", #{ n: event.n, count: count + 1 });
+    let ticket = redmine::open(#{ subject: `trouble ${event.n}`, dedup_key: `key ${event.n}` });
+    http::put("TARGET/last", #{ json: #{ ticket: ticket.id, id: uuid() } });
+    print(`done ${event.n}`);
+    ticket.id
+"#;
+const ONE_BY_ONE: &str = "runs_at_once_max = 1\nin_doubt_wait = \"10ms\"";
+
+/// Kills the process at the `nth` commit of its first life, then lets it live; counts.
+fn survives(nth: u64, point: Point) -> bool {
+    let rig = Rig::new();
+    rig.flow("all", EVERYTHING, ONE_BY_ONE);
+    let life = rig.live(Some((nth, point)));
+    let began = life.attend(&rig);
+    let mut events = if began { life.push(0..2) } else { 0 };
+    let unhurt = began && events == 2 && life.drain(|life| life.all_ended("all", 2));
+    life.end();
+    let life = rig.live(None);
+    assert!(life.attend(&rig));
+    // What was not acknowledged may have been kept all the same; the sender comes again.
+    events = events.max(i64::try_from(life.conductor.store.tail("alert")).unwrap());
+    events += life.push(events..2);
+    let what = format!("commit {nth} {point:?}");
+    assert!(life.drain(|life| life.all_ended("all", events)), "{what}");
+    count(&rig, &life, events, &what);
+    life.end();
+    !unhurt
+}
+
+fn count(rig: &Rig, life: &Life, events: i64, what: &str) {
+    let total = usize::try_from(events).unwrap();
+    for path in ["/safe", "/last"] {
+        let seen = rig.seen(path);
+        assert_eq!(seen.len(), total, "{what}: {path}");
+        for requests in seen.values() {
+            assert!(
+                requests.len() <= 2,
+                "{what}: {path} more than once per crash"
+            );
+            let same = requests.iter().all(|one| one.body == requests[0].body);
+            assert!(same, "{what}: {path} repeated with other words");
+        }
+    }
+    let doubt = rig.seen("/doubt");
+    assert_eq!(doubt.len(), total, "{what}");
+    let repeats = doubt.values().filter(|requests| requests.len() > 1).count();
+    assert!(doubt.values().all(|requests| requests.len() <= 2), "{what}");
+    assert_eq!(rig.tickets.issues().len(), total, "{what}: tickets");
+    let mut told = 0;
+    for n in 1..=events {
+        let journal = life.run(&format!("alert/{n}/all")).unwrap();
+        assert_eq!(
+            journal.end().unwrap().state.word(),
+            "done",
+            "{what}: {:?}",
+            journal.end()
+        );
+        let body = n - 1;
+        assert_eq!(
+            journal.console(),
+            [
+                format!("begun {body}"),
+                format!("posted {body}"),
+                format!("done {body}")
+            ],
+            "{what}"
+        );
+        told += journal
+            .entries()
+            .iter()
+            .filter(|entry| matches!(entry, Entry::Note(..)))
+            .count();
+    }
+    assert!(told >= repeats, "{what}: {repeats} repeats, {told} told");
+    assert!(told <= 1, "{what}: one crash, {told} notes");
+    let audit = life.conductor.store.events("audit", 1, 100).unwrap();
+    let counts: Vec<i64> = audit
+        .iter()
+        .map(|event| event.body.to_json()["count"].as_i64().unwrap())
+        .collect();
+    assert_eq!(
+        counts,
+        (1..=events).collect::<Vec<_>>(),
+        "{what}: emitted and counted"
+    );
+}
+
+fn every_commit(points: &[Point]) {
+    let mut hurt = 0;
+    for nth in 1..=40 {
+        let died = points.iter().filter(|point| survives(nth, **point)).count();
+        hurt += died;
+        if died == 0 {
+            assert!(nth > 8, "only {nth} commits?");
+            break;
+        }
+    }
+    assert!(hurt > 8, "{hurt} deaths only");
+}
+
+#[test]
+fn nothing_is_done_twice_when_killed_before_a_commit_is_applied() {
+    every_commit(&POINTS[0..1]);
+}
+
+#[test]
+fn nothing_is_done_twice_when_killed_before_a_commit_is_on_disk() {
+    every_commit(&POINTS[1..2]);
+}
+
+#[test]
+fn nothing_is_done_twice_when_killed_before_the_ledger_knows() {
+    every_commit(&POINTS[2..3]);
+}
+
+#[test]
+fn nothing_is_done_twice_when_killed_before_anybody_is_told() {
+    every_commit(&POINTS[3..4]);
+}
+
+#[test]
+fn each_event_is_in_one_batch_though_the_process_dies_at_any_commit() {
+    let script = r#"
+        fn filter(event) { event.n % 3 != 1 }
+        let all = "";
+        for event in events { all += `${event.n},`; }
+        http::put("TARGET/batch", #{ json: all });
+        http::post("TARGET/again", #{ json: all });
+    "#;
+    for nth in 1..=14 {
+        let rig = Rig::new();
+        rig.flow("batch", script, "[batch]\nsize_max = 4\nage_max = \"50ms\"");
+        let life = rig.live(Some((nth, POINTS[usize::try_from(nth).unwrap() % 4])));
+        let mut kept = if life.attend(&rig) {
+            life.push(0..12)
+        } else {
+            0
+        };
+        let quiet = |life: &Life| {
+            life.conductor
+                .store
+                .live_runs()
+                .is_ok_and(|runs| runs.is_empty())
+        };
+        let all = |life: &Life| {
+            quiet(life)
+                && rig
+                    .seen("/again")
+                    .values()
+                    .map(|seen| entries(&seen[0]))
+                    .sum::<usize>()
+                    >= 8
+        };
+        life.drain(all);
+        if nth % 2 == 0 {
+            life.keep_cursors();
+        }
+        life.end();
+        let life = rig.live(None);
+        assert!(life.attend(&rig));
+        kept = kept.max(i64::try_from(life.conductor.store.tail("alert")).unwrap());
+        life.push(kept..12);
+        assert!(life.drain(all), "commit {nth}");
+        let mut numbers: Vec<i64> = Vec::new();
+        for seen in rig.seen("/again").values() {
+            assert!(
+                seen.iter().all(|one| one.body == seen[0].body),
+                "commit {nth}: a batch changed"
+            );
+            assert!(entries(&seen[0]) <= 4, "commit {nth}: {:?}", seen[0].json());
+            numbers.extend(list(&seen[0]));
+        }
+        numbers.sort_unstable();
+        assert_eq!(numbers, [0, 2, 3, 5, 6, 8, 9, 11], "commit {nth}");
+        life.end();
+    }
+}
+
+fn list(seen: &Seen) -> Vec<i64> {
+    let text = seen.json();
+    let numbers = text.as_str().unwrap().split_terminator(',');
+    numbers.map(|number| number.parse().unwrap()).collect()
+}
+
+fn entries(seen: &Seen) -> usize {
+    list(seen).len()
+}
+
+#[test]
+fn a_try_that_was_cut_off_is_looked_up_though_an_earlier_one_had_failed() {
+    let rig = Rig::new();
+    rig.flow(
+        "open",
+        "redmine::open(#{ subject: \"trouble\" }).id",
+        ONE_BY_ONE,
+    );
+    let life = rig.live(None);
+    // The first try is turned away, the second is carried out and its answer comes too late.
+    rig.tickets
+        .fail_next(1, vigie::standin::Mischief::Answer(Reply::empty(503)));
+    assert!(life.attend(&rig));
+    assert_eq!(life.push(0..1), 1);
+    rig.outside.block_on(rig.tickets.wait_for(1));
+    let tries = |life: &Life| {
+        life.conductor
+            .store
+            .attempts(&"alert/1/open".parse().unwrap())
+            .unwrap()
+            .is_some()
+    };
+    life.drain(tries);
+    for _ in 0..8 {
+        rig.tickets.fail_next(
+            1,
+            vigie::standin::Mischief::Delay(Duration::from_millis(300)),
+        );
+    }
+    let until = Instant::now() + PATIENCE;
+    while rig.tickets.issues().is_empty() {
+        assert!(Instant::now() < until);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    life.end();
+    let life = rig.live(None);
+    assert!(life.attend(&rig));
+    assert!(life.drain(|life| life.all_ended("open", 1)));
+    let seen: Vec<String> = rig
+        .tickets
+        .requests()
+        .iter()
+        .map(|seen| format!("{} {} {:?}", seen.method, seen.path, seen.query))
+        .collect();
+    assert_eq!(
+        rig.tickets.issues().len(),
+        1,
+        "{seen:#?} {:?}",
+        life.run("alert/1/open")
+    );
+    life.end();
+}
+
+#[test]
+fn verbs_used_here_are_what_these_tests_take_them_for() {
+    let repeat = |word: &str| format!("{:?}", find(word).unwrap().1.repeat);
+    assert_eq!(repeat("http::put"), "Safe");
+    assert_eq!(repeat("http::post"), "InDoubt");
+    assert_eq!(repeat("redmine::open"), "LookUp");
+    let _ = EventId {
+        channel: "alert".to_owned(),
+        number: 1,
+    };
+}
