@@ -669,10 +669,12 @@ const HARD: &str = "let s = \"x\"; s.pad(20000, \'x\'); for i in 0..400 { sha256
 fn until_it_thinks(house: &House) {
     wait_for("the thought", || {
         let slots = std::fs::read(house.path("data/blackbox")).unwrap_or_default();
-        slots
-            .windows(8)
-            .any(|found| found == b" alert/1")
-            .then_some(())
+        // What stands behind the first line of a slot is left over from an earlier thought.
+        let thinks = |slot: &[u8]| {
+            let line = slot.split(|byte| *byte == b'\n').next().unwrap();
+            line.windows(8).any(|found| found == b" alert/1")
+        };
+        slots.chunks(1024).any(thinks).then_some(())
     });
 }
 
