@@ -78,7 +78,7 @@ pub(crate) fn measure(plan: &Plan, report: &mut Report) {
         Way::new("RabbitMQ, one connection, one channel"),
         Way::new("RabbitMQ, 64 connections"),
     ];
-    for _ in 0..plan.pick(5, 2) {
+    for _ in 0..plan.pick(5, 3) {
         turn.take(&mut ways);
     }
     tell(report, &ways, rabbit.as_ref().err());
