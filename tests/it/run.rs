@@ -502,7 +502,8 @@ fn no_more_runs_act_at_once_than_the_flow_allows() {
         for n in 1..=9 {
             server.ended(&format!("alert/{n}/note"));
         }
-        assert_eq!(most.load(Ordering::SeqCst), limit);
+        let most = most.load(Ordering::SeqCst);
+        assert!(most <= limit && most > limit / 2, "{most} of {limit}");
     }
 }
 
@@ -667,10 +668,11 @@ const HARD: &str = "let s = \"x\"; s.pad(20000, \'x\'); for i in 0..400 { sha256
 fn until_it_thinks(house: &House) {
     wait_for("the thought", || {
         let slots = std::fs::read(house.path("data/blackbox")).unwrap_or_default();
-        slots
-            .windows(8)
-            .any(|found| found == b" alert/1")
-            .then_some(())
+        let thinks = |slot: &[u8]| {
+            slot.first().is_some_and(u8::is_ascii_digit)
+                && slot.windows(8).any(|found| found == b" alert/1")
+        };
+        slots.chunks(1024).any(thinks).then_some(())
     });
 }
 
