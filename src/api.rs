@@ -14,12 +14,11 @@ use serde_json::{Value as Json_, json};
 
 use crate::access::Person;
 use crate::event::{EventId, RunId};
-use crate::journal::EndState;
 use crate::metrics::in_channel;
-use crate::server::State;
 use crate::settings::Right;
 use crate::source::asked::{Named, Wished};
 use crate::source::http::{self, Refusal};
+use crate::state::State;
 use crate::story;
 
 /// Rows that one page has at most.
@@ -356,11 +355,6 @@ fn page_rows(query: &BTreeMap<String, String>) -> Result<usize, Refusal> {
             Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_query", message))
         }
     }
-}
-
-/// The word in a query for a state: those of the store, and `live`.
-pub(crate) fn fits(end: Option<EndState>, wanted: Option<&str>) -> bool {
-    wanted.is_none_or(|wanted| end.map_or("live", EndState::word) == wanted)
 }
 
 fn bad_id(message: String) -> Refusal {

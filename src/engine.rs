@@ -13,15 +13,16 @@ use rhai::packages::{Package, StandardPackage};
 use rhai::{CallFnOptions, Dynamic, EvalAltResult, FuncRegistration, Module, NativeCallContext};
 use rhai::{OptimizationLevel, Position, Scope};
 
-use crate::compile::{Script, ScriptResolver};
+use crate::bundle::Script;
 use crate::event::{Event, Value};
 use crate::fault::ScriptError;
 use crate::gate::{Answer, Gate, HostWord, Question};
+use crate::lexicon;
+use crate::resolver::ScriptResolver;
 use crate::script::convert::{from_dynamic, to_dynamic};
 use crate::script::events::Events;
 use crate::script::{self, complain};
 use crate::step::{self, Stop};
-use crate::vocabulary;
 
 /// Nested function calls.
 pub const CALL_LEVELS_MAX: usize = 32;
@@ -47,7 +48,7 @@ pub struct Engine {
     pub(crate) rhai: rhai::Engine,
     pub(crate) hosts: Vec<HostWord>,
     /// Every word that is called without a module.
-    pub(crate) plain: BTreeMap<String, vocabulary::Counts>,
+    pub(crate) plain: BTreeMap<String, lexicon::Counts>,
 }
 
 /// How a step ended.
@@ -89,7 +90,7 @@ impl Engine {
         rhai.on_debug(|line, _, _| step::print(line));
         rhai.on_progress(|_| step::progress().map(|_| Dynamic::UNIT));
         rhai.set_module_resolver(ScriptResolver);
-        let plain = vocabulary::plain_words(&rhai);
+        let plain = lexicon::plain_words(&rhai);
         Engine { rhai, hosts, plain }
     }
 
@@ -114,7 +115,7 @@ impl Engine {
         let end = match stop {
             None => end,
             Some(Stop::Asked) => StepEnd::Stopped,
-            Some(limit) => StepEnd::Failed(ScriptError::limit(limit.sentence(), end)),
+            Some(limit) => StepEnd::Failed(stopped(limit, end)),
         };
         let gate = gate.and_then(|gate| (gate as Box<dyn Any>).downcast::<G>().ok());
         (end, gate.map(|gate| *gate))
@@ -159,6 +160,18 @@ impl Engine {
     }
 }
 
+/// A limit, standing where the script was when it was stopped.
+fn stopped(limit: Stop, end: StepEnd) -> ScriptError {
+    let place = match end {
+        StepEnd::Failed(error) => error.place,
+        _ => None,
+    };
+    ScriptError {
+        place,
+        ..ScriptError::sentence(limit.sentence())
+    }
+}
+
 /// `event` and `meta`, or `events` for a batch.
 fn bind(script: &Script, events: Arc<Vec<Event>>) -> Vec<(&'static str, Dynamic)> {
     if script.bundle.is_batch {
@@ -190,12 +203,6 @@ fn limit(rhai: &mut rhai::Engine) {
     rhai.disable_symbol("eval");
     forbid(rhai);
 }
-
-/// Rhai's own words that a flow must not have: they hold a thread, differ in a replay, or leave a
-/// step in a way that a journal cannot follow. `check` does not know them; here they are overridden
-/// for whoever reaches them through a function pointer. As symbols they stay free, because events
-/// have fields like `timestamp`.
-pub(crate) const FORBIDDEN: &[&str] = &["sleep", "timestamp", "exit"];
 
 fn forbid(rhai: &mut rhai::Engine) {
     fn refuse(at: &NativeCallContext) -> script::Result {

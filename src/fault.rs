@@ -2,8 +2,7 @@
 
 use rhai::{EvalAltResult, Position};
 
-use crate::compile::Bundle;
-use crate::engine::StepEnd;
+use crate::bundle::Bundle;
 use crate::error::{Diagnostic, Place};
 use crate::event::Value;
 use crate::script::convert::from_dynamic;
@@ -26,19 +25,6 @@ impl ScriptError {
             message: message.into(),
             thrown: Value::Null,
             place: None,
-        }
-    }
-
-    /// A limit, standing where the script was when it was stopped.
-    pub(crate) fn limit(sentence: &str, end: StepEnd) -> ScriptError {
-        let place = match end {
-            StepEnd::Failed(error) => error.place,
-            _ => None,
-        };
-        ScriptError {
-            message: sentence.to_owned(),
-            thrown: Value::Null,
-            place,
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::compile::{Bundle, Script};
+use crate::bundle::{Bundle, Script};
 use crate::duration::Lasting;
 use crate::engine::{Engine, MODULES_MAX};
 use crate::error::{Diagnostic, Place};

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::event::Value;
 use crate::sender::spool::{self, Spooled};
 use crate::source::parcel::Parcel;
+use crate::store::StoreError;
 
 /// How often the folder is looked at.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -24,6 +25,8 @@ pub struct Intake {
     folder: PathBuf,
     /// Files that were complained about; once is enough.
     complained: BTreeSet<PathBuf>,
+    /// Files whose channel was full, with its name, so that they need not be read each time.
+    held: BTreeMap<PathBuf, String>,
 }
 
 impl Intake {
@@ -35,6 +38,7 @@ impl Intake {
         Intake {
             folder,
             complained: BTreeSet::new(),
+            held: BTreeMap::new(),
         }
     }
 
@@ -66,12 +70,26 @@ impl Intake {
             self.complain(odd.path(), &odd.to_string());
         }
         let mut taken = 0;
+        let mut full = BTreeSet::new();
+        let held = std::mem::take(&mut self.held);
         for path in listing.events {
+            if let Some(channel) = held.get(&path).filter(|channel| full.contains(*channel)) {
+                self.held.insert(path, channel.clone());
+                continue;
+            }
             match self.take(channels, &path).await {
                 Ok(true) => taken += 1,
                 Ok(false) => {}
-                // The channel or the store is full; the rest would fare no better.
-                Err(_) => break,
+                // Events for other channels need not wait for this one.
+                Err(PushError::Full { channel, .. }) => {
+                    full.insert(channel.clone());
+                    self.held.insert(path, channel);
+                }
+                Err(why @ PushError::Store(StoreError::TooLarge { .. })) => {
+                    self.set_aside(&path, &why.to_string());
+                }
+                // The rest would fare no better.
+                Err(PushError::Store(_)) => break,
             }
         }
         taken
@@ -90,10 +108,7 @@ impl Intake {
         let events = match parcel(&spooled).open() {
             Ok(events) => events,
             Err(why) => {
-                self.complain(path, &why.to_string());
-                if let Err(why) = spool::set_aside(path) {
-                    self.complain(path, &why.to_string());
-                }
+                self.set_aside(path, &why.to_string());
                 return Ok(false);
             }
         };
@@ -102,6 +117,14 @@ impl Intake {
             self.complain(path, &why.to_string());
         }
         Ok(true)
+    }
+
+    /// What will never be taken stays, visible, under another name.
+    fn set_aside(&mut self, path: &Path, why: &str) {
+        self.complain(path, why);
+        if let Err(why) = spool::set_aside(path) {
+            tracing::warn!(path = %path.display(), "the spool: it cannot be set aside: {why}");
+        }
     }
 
     fn complain(&mut self, path: &Path, why: &str) {

@@ -18,11 +18,14 @@ pub mod duration;
 pub mod memory;
 
 // thinking: a script, and the gate between it and the world
+pub mod bundle;
 pub mod compile;
 pub mod engine;
 pub mod fault;
 pub mod gate;
 pub mod host;
+mod lexicon;
+mod resolver;
 pub mod step;
 pub mod thinkers;
 mod vocabulary;
@@ -60,6 +63,7 @@ pub mod recall;
 pub mod run;
 pub mod tries;
 mod vault;
+pub mod versions;
 
 // everything together
 pub mod api;
@@ -68,6 +72,7 @@ pub mod connect;
 pub mod intake;
 mod operate;
 pub mod server;
+pub mod state;
 pub mod story;
 
 // what is started

@@ -8,8 +8,8 @@ use crate::action::{self, Repeat};
 use crate::api::{gone, store_failed};
 use crate::event::{RunId, Value};
 use crate::journal::{EndState, Entry, Journal};
-use crate::server::State;
 use crate::source::http::Refusal;
+use crate::state::State;
 use crate::store::Batch;
 use crate::tries::TriesRecord;
 

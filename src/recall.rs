@@ -1,13 +1,12 @@
 //! Brings back what was on disk: runs that a process left, and the version of the script that each
 //! is pinned to.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
-use crate::claim::{Progress, Seat, lock};
-use crate::compile::{Bundle, Script};
+use crate::bundle::{Bundle, Script};
+use crate::claim::{Progress, Seat};
 use crate::event::{EventId, RunId};
 use crate::fault::ScriptError;
 use crate::flow::Flow;
@@ -15,24 +14,6 @@ use crate::journal::{End, EndState, Entry, Journal};
 use crate::run::{Conductor, Interrupted, Work};
 use crate::store::codec::{CodecError, Reader, Writer};
 use crate::store::{Batch, StoreError};
-
-/// Versions that are kept compiled; more are compiled again when they are needed.
-const VERSIONS_MAX: usize = 256;
-
-/// Compiled scripts by version.
-#[derive(Debug, Default)]
-pub struct Versions(Mutex<HashMap<String, Arc<Script>>>);
-
-impl Versions {
-    /// Keeps a script at hand.
-    pub fn keep(&self, script: &Arc<Script>) {
-        let mut kept = lock(&self.0);
-        if kept.len() >= VERSIONS_MAX {
-            kept.clear();
-        }
-        kept.insert(script.version.clone(), Arc::clone(script));
-    }
-}
 
 impl Conductor {
     /// The journal of a run, or `None` if there is no such run.
@@ -90,8 +71,8 @@ impl Conductor {
     /// # Errors
     /// When the store does not have it, or it no longer compiles.
     pub async fn script(&self, version: &str) -> Result<Arc<Script>, Interrupted> {
-        if let Some(script) = lock(&self.versions.0).get(version) {
-            return Ok(Arc::clone(script));
+        if let Some(script) = self.versions.get(version) {
+            return Ok(script);
         }
         let gone = || Interrupted::Unreadable(format!("version {version} of a flow is gone"));
         let bytes = self.store.version(version)?.ok_or_else(gone)?;

@@ -12,22 +12,22 @@ use tokio::sync::{oneshot, watch};
 use crate::action::{self, Failure, Repeat, Services, Verb};
 use crate::attempt::{Next, Tries};
 use crate::blackbox::{BlackBox, STRIKES_MAX};
+use crate::bundle::Script;
 use crate::channel::Channels;
 use crate::claim::{Claims, Notes, Seat};
 use crate::clock::Clock;
-use crate::compile::Script;
 use crate::engine::{Input, StepEnd};
 use crate::event::{Event, Value};
 use crate::flow::{Flow, InDoubt};
 use crate::journal::{End, EndState, Entry, Journal};
 use crate::locals::RunLocals;
 use crate::metrics::Metrics;
-use crate::recall::Versions;
 use crate::replay::{Asked, Replay};
 use crate::secret::Secret;
 use crate::store::{Store, StoreError};
 use crate::thinkers::Thinkers;
 use crate::tries::TriesRecord;
+use crate::versions::Versions;
 
 /// Everything that runs share.
 pub struct Conductor {

@@ -3,13 +3,12 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::api;
 use crate::event::{Event, EventId, RunId, Value};
 use crate::host;
-use crate::journal::{COMMANDS_WARN, Entry, Journal};
+use crate::journal::{COMMANDS_WARN, EndState, Entry, Journal};
 use crate::replay::show;
 use crate::run::{Conductor, Interrupted};
-use crate::server::State;
+use crate::state::State;
 use crate::store::{RunInfo, Store, StoreError};
 use crate::tries::TriesRecord;
 
@@ -160,7 +159,7 @@ pub fn runs(
         after = Some(last.run.clone());
         let fitting = page
             .iter()
-            .filter(|info| api::fits(info.end.map(|(end, _)| end), wanted));
+            .filter(|info| fits(info.end.map(|(end, _)| end), wanted));
         rows.extend(fitting.map(row));
     }
     rows.truncate(limit);
@@ -174,4 +173,9 @@ fn row(info: &RunInfo) -> Json {
         "state": info.end.map_or("live", |(end, _)| end.word()),
         "ended_at": info.end.map(|(_, at)| at.to_string()),
     })
+}
+
+/// The word in a query for a state: those of the store, and `live`.
+fn fits(end: Option<EndState>, wanted: Option<&str>) -> bool {
+    wanted.is_none_or(|wanted| end.map_or("live", EndState::word) == wanted)
 }

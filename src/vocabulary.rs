@@ -5,50 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rhai::{AST, ASTNode, Expr, FnCallExpr, Position, Stmt};
 
-use crate::compile::Bundle;
-use crate::engine::{Engine, FORBIDDEN};
+use crate::bundle::Bundle;
+use crate::engine::Engine;
 use crate::error::{Diagnostic, did_you_mean};
 use crate::host;
-
-/// Words that are part of the language rather than registered.
-const LANGUAGE: &[&str] = &[
-    "print",
-    "debug",
-    "type_of",
-    "call",
-    "curry",
-    "Fn",
-    "is_def_var",
-    "is_def_fn",
-    "is_shared",
-];
+use crate::lexicon::Counts;
 
 /// What a script finds bound at its top level.
 const BOUND: &[&str] = &["event", "meta", "events"];
 const HINT_FOR_BOUND: &str = "`event` and `meta` exist at the top level only, or `events` in a flow \
     with [batch]; hand them to functions as arguments";
-
-/// With how many arguments a word can be called; none listed means any number.
-pub(crate) type Counts = BTreeSet<usize>;
-
-/// Every plain word that an engine knows, registered or part of the language.
-pub(crate) fn plain_words(rhai: &rhai::Engine) -> BTreeMap<String, Counts> {
-    let word = |info: rhai::FuncInfo| {
-        let plain = info.namespace.is_empty();
-        plain.then(|| (info.metadata.name.to_string(), info.metadata.num_params))
-    };
-    let mut words: BTreeMap<String, Counts> = BTreeMap::new();
-    for (name, count) in rhai.collect_fn_metadata(None, word, true) {
-        words.entry(name).or_default().insert(count);
-    }
-    words.retain(|name, _| !FORBIDDEN.contains(&name.as_str()));
-    words.extend(
-        LANGUAGE
-            .iter()
-            .map(|word| ((*word).to_owned(), Counts::new())),
-    );
-    words
-}
 
 /// Every call of a word that does not exist, or with the wrong number of arguments, in the script
 /// and in its modules, and what a module must not hold.

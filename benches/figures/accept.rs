@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::Plan;
-use super::house::{House, Running, processor_time};
+use super::house::{House, Running, processor_time, resident_mebibytes};
 use super::load::{self, EVENT_BYTES, PRODUCERS, Round};
 use super::rabbit::{self, Rabbit};
 use super::raw;
@@ -22,6 +22,8 @@ struct Way {
     rounds: Vec<Round>,
     /// Processor time of the server for one event, in microseconds.
     processor: Vec<f64>,
+    /// Memory of the server after its last round, in MiB.
+    resident: f64,
 }
 
 impl Way {
@@ -30,6 +32,7 @@ impl Way {
             name: name.into(),
             rounds: Vec::new(),
             processor: Vec::new(),
+            resident: 0.0,
         }
     }
 
@@ -112,6 +115,7 @@ impl Turn<'_> {
         let before = processor_time(pid);
         let round = self.runtime.block_on(round);
         way.add(round, processor_time(pid) - before);
+        way.resident = resident_mebibytes(pid);
     }
 }
 
@@ -159,6 +163,11 @@ fn detail(ways: &[Way]) -> Table {
             } else {
                 String::new()
             },
+            if way.resident > 0.0 {
+                format!("{:.0} MiB", way.resident)
+            } else {
+                String::new()
+            },
             rates.join(" · "),
         ]
     };
@@ -173,6 +182,7 @@ fn detail(ways: &[Way]) -> Table {
             "p50",
             "p99",
             "server's processor per event",
+            "server's memory after",
             "each round",
         ],
         rows: ways

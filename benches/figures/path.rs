@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use vigie::action::{self, Call, Services};
+use vigie::bundle::{Bundle, Script};
 use vigie::clock::Clock;
-use vigie::compile::{Bundle, Script};
 use vigie::engine::{Engine, Input, StepEnd};
 use vigie::event::{Event, EventId, Incoming, Meta, RunId, Value};
 use vigie::gate::Question;

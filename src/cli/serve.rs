@@ -16,8 +16,9 @@ use tracing_subscriber::{Layer, fmt};
 use super::{Common, report};
 use crate::config::House;
 use crate::error::Exit;
-use crate::server::{CannotStart, Server, State};
+use crate::server::Server;
 use crate::settings::LogSettings;
+use crate::state::{CannotStart, State};
 
 /// Editors write a file in several steps; changes within this time are one.
 const QUIET: Duration = Duration::from_millis(300);
@@ -64,11 +65,17 @@ impl Serve {
 }
 
 async fn serve(settings: Option<PathBuf>, watched: Vec<PathBuf>) -> Exit {
-    // Before the start: whoever reads that we listen may signal or change a file at once.
-    let Ok(mut wishes) = Wishes::listen(&watched) else {
-        report::sentence("cannot listen for signals");
-        return Exit::Bug;
+    // Before anything else: a signal that nobody listens for ends the process.
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(why) => {
+            report::sentence(&format!("cannot listen for signals: {why}"));
+            return Exit::Bug;
+        }
     };
+    // What changes while the house is being read is taken up after that.
+    let (changed, changes) = mpsc::channel(1);
+    let _watcher = watch(&watched, changed);
     let server = match Server::start(settings).await {
         Ok(server) => server,
         Err(CannotStart { mistakes, exit }) => {
@@ -81,44 +88,39 @@ async fn serve(settings: Option<PathBuf>, watched: Vec<PathBuf>) -> Exit {
         env!("CARGO_PKG_VERSION"),
         server.address
     ));
-    wishes.attend(server.state()).await;
+    attend(server.state(), signals, changes).await;
     server.stop().await;
     Exit::Ok
 }
 
-/// What the operator asks for by signals and changed files.
-struct Wishes {
+/// What others tell this process.
+struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    changes: mpsc::Receiver<()>,
-    _watcher: Option<notify::RecommendedWatcher>,
 }
 
-impl Wishes {
-    fn listen(watched: &[PathBuf]) -> std::io::Result<Wishes> {
-        let (changed, changes) = mpsc::channel(1);
-        Ok(Wishes {
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
-            changes,
-            _watcher: watch(watched, changed),
         })
     }
+}
 
-    /// Reloads when asked to, until told to stop.
-    async fn attend(&mut self, state: &Arc<State>) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => reload(state).await,
-                Some(()) = self.changes.recv() => {
-                    tokio::time::sleep(QUIET).await;
-                    while self.changes.try_recv().is_ok() {}
-                    reload(state).await;
-                }
+/// Reloads when asked to, until told to stop.
+async fn attend(state: &Arc<State>, mut signals: Signals, mut changes: mpsc::Receiver<()>) {
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+            _ = signals.hangup.recv() => reload(state).await,
+            Some(()) = changes.recv() => {
+                tokio::time::sleep(QUIET).await;
+                while changes.try_recv().is_ok() {}
+                reload(state).await;
             }
         }
     }

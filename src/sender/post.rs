@@ -1,6 +1,7 @@
 //! One event on its way out: the same bytes and the same id on every try and in the spool.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use base64::Engine as _;
 use jiff::tz::TimeZone;
@@ -10,6 +11,8 @@ use crate::clock::Clock;
 
 /// Key of [`Post::meta`] that travels as its own header.
 pub const SITE_ID: &str = "site_id";
+/// The host's time zone, as every Linux keeps it.
+const LOCALTIME: &str = "/etc/localtime";
 
 /// An event as a sender hands it to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +80,22 @@ impl Post {
 
 /// Now in the host's time zone, in the form `format` (strftime); `TZ` is honoured.
 pub fn local_time(format: &str) -> String {
-    let now = Clock::system().now().to_zoned(TimeZone::system());
+    let now = Clock::system().now().to_zoned(zone());
     now.strftime(format).to_string()
+}
+
+/// The host's time zone. Unless `TZ` says otherwise its one file is read: the library would look
+/// through the whole zone database for the file's name, a tenth of a sender's short life.
+fn zone() -> TimeZone {
+    static ZONE: OnceLock<TimeZone> = OnceLock::new();
+    let host = || {
+        let bytes = std::fs::read(LOCALTIME).ok()?;
+        TimeZone::tzif("", &bytes).ok()
+    };
+    let find = || {
+        let is_named = std::env::var_os("TZ").is_some();
+        let zone = if is_named { None } else { host() };
+        zone.unwrap_or_else(TimeZone::system)
+    };
+    ZONE.get_or_init(find).clone()
 }

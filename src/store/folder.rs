@@ -46,6 +46,11 @@ impl Folder {
         Folder(self.0.join("repairing"))
     }
 
+    /// The engine's files as they were before it opened them.
+    pub(super) fn untouched(&self) -> Folder {
+        Folder(self.0.join("opening"))
+    }
+
     fn lock(&self) -> PathBuf {
         self.0.join("lock")
     }

@@ -23,12 +23,22 @@ use super::{BATCH_BYTES_MAX, INLINE_BYTES_MAX};
 /// Largest body that a backup may hold; no door takes as much.
 const BODY_BYTES_MAX: u64 = 1 << 30;
 
+/// What may stand in a folder that a store is restored into: the lock, and the spool, which holds
+/// events that no store has yet.
+const MAY_STAND: [&str; 2] = ["lock", "spool"];
+
 /// Makes a store in the empty `folder` from the backup `file`.
 ///
 /// # Errors
-/// [`StoreError::Damaged`] if the backup is not whole, or if there is a store in `folder` already.
+/// [`StoreError::Damaged`] if the backup is not whole, or if anything is in `folder` already but
+/// a spool and what an unfinished restore left.
 pub fn restore(file: &Path, folder: &Path) -> Result<BackupSummary, StoreError> {
     let folder = Folder(folder.to_owned());
+    if let Some(other) = folder.is_new().then(|| stranger(&folder.0)).flatten() {
+        let what = format!("the folder {}", folder.0.display());
+        let why = format!("it is not empty: there is `{other}` in it");
+        return Err(StoreError::damaged(what, why));
+    }
     let _lock = folder.hold()?;
     if !folder.is_new() {
         let what = format!("the folder {}", folder.0.display());
@@ -49,6 +59,19 @@ pub fn restore(file: &Path, folder: &Path) -> Result<BackupSummary, StoreError> 
     };
     restorer.all()?;
     restorer.finish(&folder)
+}
+
+/// Something in the folder that is none of ours.
+fn stranger(folder: &Path) -> Option<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    if names.iter().any(|name| name == "unfinished") {
+        return None;
+    }
+    names.retain(|name| !MAY_STAND.contains(&name.as_str()));
+    names.pop()
 }
 
 struct Restorer<'a> {

@@ -239,6 +239,25 @@ fn channels_flows_and_actions_are_listed() {
     }
 }
 
+/// The names of all runs in a listing, two rows at a time.
+fn pages(server: &Running, what: &str, more: &[&str]) -> Vec<String> {
+    let (mut after, mut names) = (String::new(), Vec::new());
+    loop {
+        let mut arguments = [&[what, "--limit", "2"], more].concat();
+        if !after.is_empty() {
+            arguments.extend(["--after", &after]);
+        }
+        let page = listed(server, &arguments);
+        let rows = column(&page[what], "run");
+        assert!(rows.len() <= 2, "{page}");
+        names.extend(rows);
+        match page["next"].as_str() {
+            Some(next) => after = next.to_owned(),
+            None => return names,
+        }
+    }
+}
+
 #[test]
 fn runs_and_dead_letters_are_listed_page_by_page() {
     let house = house();
@@ -247,28 +266,11 @@ fn runs_and_dead_letters_are_listed_page_by_page() {
     let all = listed(&server, &["runs"]);
     assert_eq!(all["runs"].as_array().unwrap().len(), 8, "{all}");
     assert!(all["next"].is_null(), "{all}");
-    let pages = |what: &str, key: &str, more: &[&str]| {
-        let (mut after, mut names) = (String::new(), Vec::new());
-        loop {
-            let mut arguments = [&[what, "--limit", "2"], more].concat();
-            if !after.is_empty() {
-                arguments.extend(["--after", &after]);
-            }
-            let page = listed(&server, &arguments);
-            let rows = column(&page[key], "run");
-            assert!(rows.len() <= 2, "{page}");
-            names.extend(rows);
-            match page["next"].as_str() {
-                Some(next) => after = next.to_owned(),
-                None => return names,
-            }
-        }
-    };
-    assert_eq!(pages("runs", "runs", &[]), column(&all["runs"], "run"));
+    assert_eq!(pages(&server, "runs", &[]), column(&all["runs"], "run"));
     let failed = ["alert/5/odd", "alert/3/odd", "alert/1/odd"];
-    assert_eq!(pages("runs", "runs", &["--state", "failed"]), failed);
+    assert_eq!(pages(&server, "runs", &["--state", "failed"]), failed);
     let dead = ["alert/1/odd", "alert/3/odd", "alert/5/odd"];
-    assert_eq!(pages("dead", "dead", &[]), dead);
+    assert_eq!(pages(&server, "dead", &[]), dead);
     let done = listed(&server, &["runs", "--state", "done"]);
     assert_eq!(done["runs"].as_array().unwrap().len(), 5);
     assert!(
@@ -291,6 +293,13 @@ fn runs_and_dead_letters_are_listed_page_by_page() {
             (1, "vigie: there is no `alert/99/odd`\n")
         );
     }
+}
+
+#[test]
+fn all_dead_letters_are_tried_again_at_once() {
+    let house = house();
+    let server = house.serve();
+    furnish(&server, 5);
     house.flow("alert/odd", "print(\"mended\");");
     server.signal(rustix::process::Signal::HUP);
     wait_for("the mended flow", || {

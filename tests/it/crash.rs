@@ -24,12 +24,12 @@ use vigie::flow::{self, Flow};
 use vigie::host;
 use vigie::journal::{Entry, Journal};
 use vigie::metrics::Metrics;
-use vigie::recall::Versions;
 use vigie::run::Conductor;
 use vigie::standin::redmine::KEY;
 use vigie::standin::{Redmine, Reply, Seen, Server};
 use vigie::store::{Failpoints, Mishap, Options, Point, Store};
 use vigie::thinkers::Thinkers;
+use vigie::versions::Versions;
 
 use crate::house::{PATIENCE, wait_for};
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use vigie::compile::{Bundle, Script};
+use vigie::bundle::{Bundle, Script};
 use vigie::engine::{Engine, Input, StepEnd};
 use vigie::event::{Event, EventId, Meta, Value};
 use vigie::gate::{Answer, Gate, Question};

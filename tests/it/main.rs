@@ -1,10 +1,16 @@
 //! All tests in one binary: what is promised, shown on the real thing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+// A test tells a whole story; cutting it in pieces would hide its order.
+#![allow(clippy::too_many_lines)]
 
 mod acting;
 mod address_policy;
 mod attacks;
+mod bad_input;
 mod canopsis;
+mod cli_reload;
+mod cli_senders;
+mod cli_store;
 mod cli_verbs;
 mod crash;
 mod decode_json;

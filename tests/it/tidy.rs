@@ -26,6 +26,9 @@ const ROOMS: &[(&str, &[&str])] = &[
             "fault",
             "compile",
             "vocabulary",
+            "bundle",
+            "resolver",
+            "lexicon",
             "engine",
             "thinkers",
         ],
@@ -43,8 +46,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "the path of an event",
         &[
-            "metrics", "channel", "claim", "locals", "keep", "perform", "recall", "run", "collect",
-            "dispatch",
+            "metrics", "channel", "claim", "locals", "keep", "perform", "recall", "versions",
+            "run", "collect", "dispatch",
         ],
     ),
     ("who may call", &["access", "listener"]),
@@ -54,7 +57,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "the server",
-        &["attendance", "api", "story", "operate", "server"],
+        &["attendance", "state", "api", "story", "operate", "server"],
     ),
     ("trying without acting", &["cases", "standin"]),
     ("the command line", &["cli", "main", "bin", "lib"]),
@@ -67,6 +70,9 @@ const HOMES: &[(&str, &[&str])] = &[
         "rhai",
         &[
             "src/engine.rs",
+            "src/bundle.rs",
+            "src/resolver.rs",
+            "src/lexicon.rs",
             "src/compile.rs",
             "src/vocabulary.rs",
             "src/fault.rs",
