@@ -502,7 +502,8 @@ fn no_more_runs_act_at_once_than_the_flow_allows() {
         for n in 1..=9 {
             server.ended(&format!("alert/{n}/note"));
         }
-        assert_eq!(most.load(Ordering::SeqCst), limit);
+        let most = most.load(Ordering::SeqCst);
+        assert!(most <= limit && most > limit / 2, "{most} of {limit}");
     }
 }
 
@@ -665,21 +666,23 @@ const PATIENT: &str = "run_seconds_max = 300\n";
 /// About a second of thinking, once the run has come where it hurts.
 const HARD: &str = "let s = \"x\"; s.pad(20000, \'x\'); for i in 0..400 { sha256(s); } file::append(\"note\", `${event.n}`);";
 
-/// Waits until some thread thinks about the first event.
-fn until_it_thinks(house: &House) {
+/// Waits until some thread thinks about the first event, having come `position` commands far.
+fn until_it_thinks(house: &House, position: u8) {
     wait_for("the thought", || {
         let slots = std::fs::read(house.path("data/blackbox")).unwrap_or_default();
         // What stands behind the first line of a slot is left over from an earlier thought.
         let thinks = |slot: &[u8]| {
             let line = slot.split(|byte| *byte == b'\n').next().unwrap();
-            line.windows(8).any(|found| found == b" alert/1")
+            line.first() == Some(&(b'0' + position))
+                && line.windows(8).any(|found| found == b" alert/1")
         };
         slots.chunks(1024).any(thinks).then_some(())
     });
 }
 
-fn struck_twice(prelude: &str, toml: &str) {
-    let house = house();
+fn struck_twice(prelude: &str, position: u8, toml: &str) {
+    let (house, target) = (house(), Target::new());
+    let prelude = target.script(prelude);
     house.flow(
         "alert/hard",
         &format!("{prelude} if event.n == 1 {{ {HARD} }} file::append(\"easy\", `${{event.n}}`);"),
@@ -693,10 +696,10 @@ fn struck_twice(prelude: &str, toml: &str) {
     }
     let server = house.serve();
     server.push("alert", &json!({ "n": 1 }));
-    until_it_thinks(&house);
+    until_it_thinks(&house, position);
     server.kill();
     let server = house.serve();
-    until_it_thinks(&house);
+    until_it_thinks(&house, position);
     server.kill();
     let server = house.serve();
     let run = server.ended("alert/1/hard");
@@ -722,17 +725,17 @@ fn struck_twice(prelude: &str, toml: &str) {
 
 #[test]
 fn a_run_that_kills_the_process_twice_is_a_dead_letter() {
-    struck_twice("", "");
+    struck_twice("", 0, "");
 }
 
 #[test]
-fn a_run_that_kills_the_process_after_a_word_that_is_not_on_disk_is_a_dead_letter() {
-    struck_twice("now(); uuid();", "");
+fn a_run_that_kills_the_process_after_an_action_that_is_not_on_disk_is_a_dead_letter() {
+    struck_twice("http::put(\"TARGET/a\");", 1, "");
 }
 
 #[test]
 fn a_batch_that_kills_the_process_twice_is_a_dead_letter() {
-    struck_twice("", "[batch]\nsize_max = 1\nage_max = \"10ms\"");
+    struck_twice("", 0, "[batch]\nsize_max = 1\nage_max = \"10ms\"");
 }
 
 #[test]
@@ -742,7 +745,7 @@ fn a_run_that_was_struck_once_is_done() {
     house.file("flows/alert/hard.toml", PATIENT);
     let server = house.serve();
     server.push("alert", &json!({ "n": 1 }));
-    until_it_thinks(&house);
+    until_it_thinks(&house, 0);
     server.kill();
     let server = house.serve();
     assert_eq!(server.ended("alert/1/hard")["state"], "done");

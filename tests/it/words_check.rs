@@ -11,7 +11,7 @@ struct Mistake {
     help: &'static str,
 }
 
-fn mistake(
+const fn mistake(
     script: &'static str,
     says: &'static str,
     at: &'static str,
@@ -71,212 +71,216 @@ fn is_found(mistake: &Mistake) {
     assert!(said.contains('^'), "{said}");
 }
 
+const UNKNOWN: &[Mistake] = &[
+    mistake(
+        "let a = 1;\nprnt(a);",
+        "there is no word `prnt`",
+        "2:1",
+        "did you mean `print`?",
+    ),
+    mistake(
+        "fn f(e) {\n  if e.bad { jsn_parse(e.text) }\n}\nf(event)",
+        "there is no word `jsn_parse`",
+        "2:14",
+        "did you mean `json_parse`?",
+    ),
+    mistake(
+        "let l = [1].map(|x| nosuchthing(x));",
+        "there is no word `nosuchthing`",
+        "1:21",
+        "",
+    ),
+    mistake(
+        "let a = event.name.to_uper();",
+        "there is no word `to_uper`",
+        "1:20",
+        "did you mean `to_upper`?",
+    ),
+    mistake(
+        "redmine::opne(#{});",
+        "`redmine` has no verb `opne`",
+        "1:1",
+        "did you mean `open`?",
+    ),
+    mistake(
+        "redmine::frobnicate(#{});",
+        "`redmine` has no verb `frobnicate`",
+        "1:1",
+        "it has open",
+    ),
+    mistake(
+        "remdine::open(#{});",
+        "undefined module: remdine",
+        "1:",
+        "did you mean `redmine`?",
+    ),
+    mistake(
+        "state::gte(\"a\");",
+        "`state` has no verb `gte`",
+        "1:1",
+        "did you mean `get`?",
+    ),
+    mistake(
+        "let n = nwo();",
+        "there is no word `nwo`",
+        "1:9",
+        "did you mean `now`?",
+    ),
+    mistake(
+        "let t = timestamp();",
+        "there is no word `timestamp`",
+        "1:9",
+        "",
+    ),
+    mistake("sleep(5);", "there is no word `sleep`", "1:1", ""),
+    mistake("eval(\"1\");", "eval", "1:1", "text never becomes code"),
+    mistake(
+        "helper(event);\nfn helpr(e) { e }",
+        "there is no word `helper`",
+        "1:1",
+        "did you mean `helpr`?",
+    ),
+];
+
 #[test]
 fn words_that_do_not_exist_are_found_with_a_hint() {
-    let mistakes = [
-        mistake(
-            "let a = 1;\nprnt(a);",
-            "there is no word `prnt`",
-            "2:1",
-            "did you mean `print`?",
-        ),
-        mistake(
-            "fn f(e) {\n  if e.bad { jsn_parse(e.text) }\n}\nf(event)",
-            "there is no word `jsn_parse`",
-            "2:14",
-            "did you mean `json_parse`?",
-        ),
-        mistake(
-            "let l = [1].map(|x| nosuchthing(x));",
-            "there is no word `nosuchthing`",
-            "1:21",
-            "",
-        ),
-        mistake(
-            "let a = event.name.to_uper();",
-            "there is no word `to_uper`",
-            "1:20",
-            "did you mean `to_upper`?",
-        ),
-        mistake(
-            "redmine::opne(#{});",
-            "`redmine` has no verb `opne`",
-            "1:1",
-            "did you mean `open`?",
-        ),
-        mistake(
-            "redmine::frobnicate(#{});",
-            "`redmine` has no verb `frobnicate`",
-            "1:1",
-            "it has open",
-        ),
-        mistake(
-            "remdine::open(#{});",
-            "undefined module: remdine",
-            "1:",
-            "did you mean `redmine`?",
-        ),
-        mistake(
-            "state::gte(\"a\");",
-            "`state` has no verb `gte`",
-            "1:1",
-            "did you mean `get`?",
-        ),
-        mistake(
-            "let n = nwo();",
-            "there is no word `nwo`",
-            "1:9",
-            "did you mean `now`?",
-        ),
-        mistake(
-            "let t = timestamp();",
-            "there is no word `timestamp`",
-            "1:9",
-            "",
-        ),
-        mistake("sleep(5);", "there is no word `sleep`", "1:1", ""),
-        mistake("eval(\"1\");", "eval", "1:1", "text never becomes code"),
-        mistake(
-            "helper(event);\nfn helpr(e) { e }",
-            "there is no word `helper`",
-            "1:1",
-            "did you mean `helpr`?",
-        ),
-    ];
-    mistakes.iter().for_each(is_found);
+    UNKNOWN.iter().for_each(is_found);
 }
+
+const COUNTS: &[Mistake] = &[
+    mistake(
+        "redmine::open();",
+        "`redmine::open` does not take 0 arguments",
+        "1:1",
+        "redmine::open(issue)",
+    ),
+    mistake(
+        "redmine::open(#{}, 1, 2, 3);",
+        "`redmine::open` does not take 4 arguments",
+        "1:1",
+        "it is called as",
+    ),
+    mistake(
+        "let n = now(1);",
+        "`now` does not take 1 arguments",
+        "1:9",
+        "now()",
+    ),
+    mistake(
+        "emit(\"a\");",
+        "`emit` does not take 1 arguments",
+        "1:1",
+        "emit(channel, event)",
+    ),
+    mistake(
+        "fn f(a, b) { a + b }\nf(1);",
+        "`f` does not take 1 arguments",
+        "2:1",
+        "it takes 2",
+    ),
+    mistake(
+        "json_parse(\"a\", 2);",
+        "`json_parse` does not take 2 arguments",
+        "1:1",
+        "it takes 1",
+    ),
+    mistake(
+        "let a = \"a\".sub_string();",
+        "`sub_string` does not take 1 arguments",
+        "1:13",
+        "it takes 2 or 3",
+    ),
+    mistake(
+        "import \"_tickets\" as t;\nt::close(event);",
+        "`t::close` does not take 1 arguments",
+        "2:1",
+        "it takes 2",
+    ),
+];
 
 #[test]
 fn wrong_numbers_of_arguments_are_found() {
-    let mistakes = [
-        mistake(
-            "redmine::open();",
-            "`redmine::open` does not take 0 arguments",
-            "1:1",
-            "redmine::open(issue)",
-        ),
-        mistake(
-            "redmine::open(#{}, 1, 2, 3);",
-            "`redmine::open` does not take 4 arguments",
-            "1:1",
-            "it is called as",
-        ),
-        mistake(
-            "let n = now(1);",
-            "`now` does not take 1 arguments",
-            "1:9",
-            "now()",
-        ),
-        mistake(
-            "emit(\"a\");",
-            "`emit` does not take 1 arguments",
-            "1:1",
-            "emit(channel, event)",
-        ),
-        mistake(
-            "fn f(a, b) { a + b }\nf(1);",
-            "`f` does not take 1 arguments",
-            "2:1",
-            "it takes 2",
-        ),
-        mistake(
-            "json_parse(\"a\", 2);",
-            "`json_parse` does not take 2 arguments",
-            "1:1",
-            "it takes 1",
-        ),
-        mistake(
-            "let a = \"a\".sub_string();",
-            "`sub_string` does not take 1 arguments",
-            "1:13",
-            "it takes 2 or 3",
-        ),
-        mistake(
-            "import \"_tickets\" as t;\nt::close(event);",
-            "`t::close` does not take 1 arguments",
-            "2:1",
-            "it takes 2",
-        ),
-    ];
-    mistakes.iter().for_each(is_found);
+    COUNTS.iter().for_each(is_found);
 }
+
+const LANGUAGE: &[Mistake] = &[
+    mistake(
+        "let a = 1;\nlet b = evnt.a;",
+        "undefined variable: evnt",
+        "2:9",
+        "did you mean `event`?",
+    ),
+    mistake(
+        "fn f() { event.a }\nf()",
+        "undefined variable: event",
+        "1:10",
+        "hand them to functions",
+    ),
+    mistake(
+        "let a = 'some text';",
+        "nvalid character",
+        "1:9",
+        "double quotes",
+    ),
+    mistake("let a = ;", "nexpected ';'", "1:9", ""),
+    mistake("if event.a {\n  1\n", "", "", ""),
+    mistake("let a = \"open;\n", "", "1:", ""),
+    mistake("let events = 1; events[0", "", "1:", ""),
+];
 
 #[test]
 fn mistakes_of_the_language_are_found_with_a_hint() {
-    let mistakes = [
-        mistake(
-            "let a = 1;\nlet b = evnt.a;",
-            "undefined variable: evnt",
-            "2:9",
-            "did you mean `event`?",
-        ),
-        mistake(
-            "fn f() { event.a }\nf()",
-            "undefined variable: event",
-            "1:10",
-            "hand them to functions",
-        ),
-        mistake(
-            "let a = 'some text';",
-            "nvalid character",
-            "1:9",
-            "double quotes",
-        ),
-        mistake("let a = ;", "nexpected ';'", "1:9", ""),
-        mistake("if event.a {\n  1\n", "", "", ""),
-        mistake("let a = \"open;\n", "", "1:", ""),
-        mistake("let events = 1; events[0", "", "1:", ""),
-    ];
-    mistakes.iter().for_each(is_found);
+    LANGUAGE.iter().for_each(is_found);
 }
+
+const IMPORTS: &[Mistake] = &[
+    mistake(
+        "import \"_nosuch\" as t;",
+        "module `_nosuch` not found; it would be flows/_nosuch.rhai",
+        "1:8",
+        "",
+    ),
+    mistake(
+        "import \"../../etc/passwd\" as t;",
+        "a path under flows/ has only names",
+        "1:8",
+        "",
+    ),
+    mistake(
+        "import \"/etc/passwd\" as t;",
+        "a path under flows/ has only names",
+        "1:8",
+        "",
+    ),
+    mistake(
+        "import \"a\\x00b\" as t;",
+        "a path under flows/ has only names",
+        "1:8",
+        "",
+    ),
+    mistake(
+        "import \"a\" + \"b\" as t;",
+        "written out as text",
+        "1:",
+        "",
+    ),
+    mistake(
+        "import \"_tickets\" as t;\nt::opn(event);",
+        "`t` has no function `opn`",
+        "2:1",
+        "did you mean `open`?",
+    ),
+    mistake(
+        "import \"_tickets\" as t;\nt::frobnicate(event);",
+        "`t` has no function `frobnicate`",
+        "2:1",
+        "it has close, open",
+    ),
+];
 
 #[test]
 fn mistakes_with_imports_are_found() {
-    let mistakes = [
-        mistake(
-            "import \"_nosuch\" as t;",
-            "module `_nosuch` not found; it would be flows/_nosuch.rhai",
-            "1:8",
-            "",
-        ),
-        mistake(
-            "import \"../../etc/passwd\" as t;",
-            "a path under flows/ has only names",
-            "1:8",
-            "",
-        ),
-        mistake(
-            "import \"/etc/passwd\" as t;",
-            "a path under flows/ has only names",
-            "1:8",
-            "",
-        ),
-        mistake(
-            "import \"a\\x00b\" as t;",
-            "a path under flows/ has only names",
-            "1:8",
-            "",
-        ),
-        mistake(
-            "import \"a\" + \"b\" as t;",
-            "written out as text",
-            "1:",
-            "",
-        ),
-        mistake(
-            "import \"_tickets\" as t;\nt::opn(event);",
-            "`t` has no function `opn`",
-            "2:1",
-            "did you mean `open`?",
-        ),
-        mistake(
-            "import \"_tickets\" as t;\nt::frobnicate(event);",
-            "`t` has no function `frobnicate`",
-            "2:1",
-            "it has close, open",
-        ),
-    ];
-    mistakes.iter().for_each(is_found);
+    IMPORTS.iter().for_each(is_found);
 }
 
 /// What is said about a house with these modules and a flow that imports the first.
@@ -408,115 +412,116 @@ fn every_mistake_is_told_not_only_the_first() {
     }
 }
 
+const SETTINGS: &[(&str, &str, &str, &str)] = &[
+    (
+        "settings",
+        "[redmin]\nendpoint = \"http://127.0.0.1\"",
+        "settings.toml:",
+        "did you mean `redmine`?",
+    ),
+    (
+        "settings",
+        "[redmine]\nendpont = \"http://127.0.0.1\"",
+        "settings.toml:",
+        "did you mean `endpoint`?",
+    ),
+    (
+        "settings",
+        "[run]\nretention = \"30 parsecs\"",
+        "settings.toml:",
+        "30 parsecs",
+    ),
+    ("settings", "[store]\ndisk_max = [1]", "settings.toml:", "^"),
+    (
+        "settings",
+        "[redmine]\nendpoint = \"ftp://a\"",
+        "[redmine]",
+        "http://",
+    ),
+    ("settings", "[log]\nlevel = \"loud\"", "level", "loud"),
+    ("settings", "[log]\nformat = \"xml\"", "format", "xml"),
+    (
+        "settings",
+        "[secret]\nkey_file = \"nosuchfile\"",
+        "nosuchfile",
+        "key",
+    ),
+    (
+        "flow",
+        "runs_at_once = 3",
+        "flows/alert/note.toml:1:1",
+        "did you mean `runs_at_once_max`?",
+    ),
+    (
+        "flow",
+        "give_up_after = \"soon\"",
+        "flows/alert/note.toml:1:",
+        "soon",
+    ),
+    (
+        "flow",
+        "in_doubt = \"perhaps\"",
+        "flows/alert/note.toml:1:",
+        "dead_letter",
+    ),
+    (
+        "flow",
+        "runs_at_once_max = 0",
+        "flows/alert/note.toml",
+        "at least 1",
+    ),
+    (
+        "flow",
+        "attempts_max = 0",
+        "flows/alert/note.toml",
+        "at least 1",
+    ),
+    (
+        "flow",
+        "run_seconds_max = 0",
+        "flows/alert/note.toml",
+        "1 to 3600",
+    ),
+    (
+        "flow",
+        "[batch]\nsize_max = 0\nage_max = \"1s\"",
+        "flows/alert/note.toml",
+        "size_max",
+    ),
+    (
+        "flow",
+        "[batch]\nsize_mx = 3\nage_max = \"1s\"",
+        "flows/alert/note.toml:2:1",
+        "did you mean `size_max`?",
+    ),
+    (
+        "flow",
+        "[batch]\nsize_max = 3",
+        "flows/alert/note.toml:1:",
+        "age_max",
+    ),
+    (
+        "channel",
+        "dept_max = 3",
+        "channels/alert.toml:1:1",
+        "did you mean `depth_max`?",
+    ),
+    (
+        "channel",
+        "on_full = \"explode\"",
+        "channels/alert.toml:1:",
+        "drop_oldest",
+    ),
+    ("channel", "retention = 7", "channels/alert.toml:1:", "^"),
+    ("channel", "about = \"open", "channels/alert.toml:1:", "^"),
+];
+
 #[test]
 fn mistakes_in_settings_have_a_place_and_a_hint() {
-    let cases = [
-        (
-            "settings",
-            "[redmin]\nendpoint = \"http://127.0.0.1\"",
-            "settings.toml:",
-            "did you mean `redmine`?",
-        ),
-        (
-            "settings",
-            "[redmine]\nendpont = \"http://127.0.0.1\"",
-            "settings.toml:",
-            "did you mean `endpoint`?",
-        ),
-        (
-            "settings",
-            "[run]\nretention = \"30 parsecs\"",
-            "settings.toml:",
-            "30 parsecs",
-        ),
-        ("settings", "[store]\ndisk_max = [1]", "settings.toml:", "^"),
-        (
-            "settings",
-            "[redmine]\nendpoint = \"ftp://a\"",
-            "[redmine]",
-            "http://",
-        ),
-        ("settings", "[log]\nlevel = \"loud\"", "level", "loud"),
-        ("settings", "[log]\nformat = \"xml\"", "format", "xml"),
-        (
-            "settings",
-            "[secret]\nkey_file = \"nosuchfile\"",
-            "nosuchfile",
-            "key",
-        ),
-        (
-            "flow",
-            "runs_at_once = 3",
-            "flows/alert/note.toml:1:1",
-            "did you mean `runs_at_once_max`?",
-        ),
-        (
-            "flow",
-            "give_up_after = \"soon\"",
-            "flows/alert/note.toml:1:",
-            "soon",
-        ),
-        (
-            "flow",
-            "in_doubt = \"perhaps\"",
-            "flows/alert/note.toml:1:",
-            "dead_letter",
-        ),
-        (
-            "flow",
-            "runs_at_once_max = 0",
-            "flows/alert/note.toml",
-            "at least 1",
-        ),
-        (
-            "flow",
-            "attempts_max = 0",
-            "flows/alert/note.toml",
-            "at least 1",
-        ),
-        (
-            "flow",
-            "run_seconds_max = 0",
-            "flows/alert/note.toml",
-            "1 to 3600",
-        ),
-        (
-            "flow",
-            "[batch]\nsize_max = 0\nage_max = \"1s\"",
-            "flows/alert/note.toml",
-            "size_max",
-        ),
-        (
-            "flow",
-            "[batch]\nsize_mx = 3\nage_max = \"1s\"",
-            "flows/alert/note.toml:2:1",
-            "did you mean `size_max`?",
-        ),
-        (
-            "flow",
-            "[batch]\nsize_max = 3",
-            "flows/alert/note.toml:1:",
-            "age_max",
-        ),
-        (
-            "channel",
-            "dept_max = 3",
-            "channels/alert.toml:1:1",
-            "did you mean `depth_max`?",
-        ),
-        (
-            "channel",
-            "on_full = \"explode\"",
-            "channels/alert.toml:1:",
-            "drop_oldest",
-        ),
-        ("channel", "retention = 7", "channels/alert.toml:1:", "^"),
-        ("channel", "about = \"open", "channels/alert.toml:1:", "^"),
-    ];
-    for (kind, toml, place, help) in cases {
+    for (kind, toml, place, help) in SETTINGS {
         let mut house = house();
         house.flow("alert/note", "1");
-        match kind {
+        match *kind {
             "settings" => house = house.settings(toml),
             "flow" => drop(house.file("flows/alert/note.toml", toml)),
             _ => drop(house.channel("alert", toml)),
