@@ -294,3 +294,21 @@ fn the_documents_stay_short_and_every_limit_is_listed() {
         missing.join("\n")
     );
 }
+
+#[test]
+fn every_invariant_names_tests_that_exist() {
+    let architecture = std::fs::read_to_string("ARCHITECTURE.md").unwrap();
+    let rows = architecture.lines().filter(|line| line.starts_with("| I"));
+    let mut named = 0;
+    for row in rows {
+        let held_by = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        for module in held_by.split('`').skip(1).step_by(2) {
+            assert!(
+                Path::new(&format!("tests/it/{module}.rs")).exists(),
+                "{module}: {row}"
+            );
+            named += 1;
+        }
+    }
+    assert!(named >= 11, "only {named} tests are named");
+}
