@@ -74,6 +74,13 @@ pub mod versions;
 pub mod waits;
 mod wake;
 
+// trying without acting
+pub mod cases;
+pub mod exact;
+pub mod expect;
+pub mod rehearsal;
+pub mod world;
+
 // everything together
 pub mod api;
 pub mod attendance;
@@ -85,7 +92,6 @@ pub mod state;
 pub mod story;
 
 // what is started
-pub mod cases;
 pub mod cli;
 
 // sockets: one file and one line in ALL to add one

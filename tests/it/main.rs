@@ -8,6 +8,7 @@ mod address_policy;
 mod attacks;
 mod bad_input;
 mod canopsis;
+mod cases;
 mod cli_reload;
 mod cli_senders;
 mod cli_store;

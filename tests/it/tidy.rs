@@ -51,6 +51,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "dispatch",
         ],
     ),
+    (
+        "trying without acting",
+        &["exact", "world", "rehearsal", "expect", "cases"],
+    ),
     ("who may call", &["access", "listener"]),
     (
         "the event doors",
@@ -60,7 +64,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "the server",
         &["attendance", "state", "api", "story", "operate", "server"],
     ),
-    ("trying without acting", &["cases", "standin"]),
+    ("stand-ins", &["standin"]),
     ("the command line", &["cli", "main", "bin", "lib"]),
 ];
 
