@@ -154,11 +154,16 @@ impl Bench<'_> {
     pub fn judge(&self, case: &Case) -> Verdict {
         Verdict {
             name: case.name.clone(),
-            wrong: self.try_out(case).err(),
+            wrong: self.times(case).err(),
         }
     }
 
-    fn try_out(&self, case: &Case) -> Result<(), String> {
+    /// When each of the case's commands was asked for, counted from the event. Must be called on a
+    /// thread with a large stack.
+    ///
+    /// # Errors
+    /// What was otherwise than expected.
+    pub fn times(&self, case: &Case) -> Result<Vec<Duration>, String> {
         let now = case.now.as_deref().unwrap_or("2026-01-01T00:00:00Z");
         let now: Timestamp = now
             .parse()
@@ -174,7 +179,7 @@ impl Bench<'_> {
             }
         }
         if case.filtered {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let world = self.world(case, &events)?;
         let stage = Stage {
@@ -189,7 +194,8 @@ impl Bench<'_> {
         let run = Rehearsal::new(stage, (journal, Arc::new(events)), now, expected);
         let mut run = run.state(case.state.iter().map(own).collect());
         let ended = run.go();
-        verdict(case, ended, &run)
+        verdict(case, ended, &run)?;
+        Ok(run.actor(|expected| std::mem::take(&mut expected.times)))
     }
 
     fn journal(&self, case: &Case, events: &[Event]) -> Journal {

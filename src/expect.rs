@@ -41,6 +41,8 @@ pub struct Expected {
     asks: VecDeque<Ask>,
     asked: usize,
     began: Timestamp,
+    /// When each was asked for, counted from the event.
+    pub times: Vec<Duration>,
     /// The first thing that was otherwise.
     pub wrong: Option<String>,
 }
@@ -52,6 +54,7 @@ impl Expected {
             asks: asks.iter().cloned().collect(),
             asked: 0,
             began,
+            times: Vec::new(),
             wrong: None,
         }
     }
@@ -74,10 +77,14 @@ impl Expected {
         let elapsed = Duration::try_from(now.duration_since(self.began)).unwrap_or_default();
         match ask.at {
             Some(at) if at.0 != elapsed => Err(otherwise(format!(
-                "it was asked for after {}, not after {at}",
-                Lasting(elapsed)
+                "it was asked for after {}, not after {}",
+                Lasting(elapsed).spelled(),
+                at.spelled()
             ))),
-            _ => Ok(ask),
+            _ => {
+                self.times.push(elapsed);
+                Ok(ask)
+            }
         }
     }
 }

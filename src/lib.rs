@@ -78,11 +78,14 @@ mod wake;
 pub mod cases;
 pub mod exact;
 pub mod expect;
+pub mod record;
 pub mod rehearsal;
+pub mod transcript;
 pub mod world;
 
 // everything together
 pub mod api;
+mod archive;
 pub mod attendance;
 pub mod connect;
 pub mod intake;

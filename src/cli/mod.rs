@@ -9,6 +9,7 @@ mod docs;
 mod list;
 mod manual;
 mod operate;
+mod record;
 mod report;
 mod serve;
 mod show;
@@ -70,6 +71,8 @@ enum Verb {
     List(list::List),
     /// Tell the story of an event (alert/1042) or of a run (alert/1042/open_ticket)
     Show(show::Show),
+    /// Write a real run down as a case for `vigie test`
+    Record(record::Record),
     /// Have dead letters tried again
     Retry(operate::Retry),
     Cancel(operate::Cancel),
@@ -160,6 +163,7 @@ fn run(cli: Cli) -> Exit {
         Verb::Test(verb) => verb.run(&common),
         Verb::List(verb) => verb.run(&common),
         Verb::Show(verb) => verb.run(&common),
+        Verb::Record(verb) => verb.run(&common),
         Verb::Retry(verb) => verb.run(&common),
         Verb::Cancel(verb) => verb.run(&common),
         Verb::Kill(verb) => verb.run(&common),

@@ -53,7 +53,16 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "trying without acting",
-        &["exact", "world", "rehearsal", "expect", "cases"],
+        &[
+            "exact",
+            "world",
+            "rehearsal",
+            "expect",
+            "cases",
+            "transcript",
+            "record",
+            "compare",
+        ],
     ),
     ("who may call", &["access", "listener"]),
     (
@@ -62,7 +71,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "the server",
-        &["attendance", "state", "api", "story", "operate", "server"],
+        &[
+            "attendance",
+            "state",
+            "api",
+            "archive",
+            "story",
+            "operate",
+            "server",
+        ],
     ),
     ("stand-ins", &["standin"]),
     ("the command line", &["cli", "main", "bin", "lib"]),
@@ -97,6 +114,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "src/source/http.rs",
             "src/source/asked.rs",
             "src/api.rs",
+            "src/archive.rs",
             "src/operate.rs",
             "src/listener.rs",
             "src/standin/",
