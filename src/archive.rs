@@ -55,7 +55,10 @@ async fn run(state: Server, peer: Peer, headers: HeaderMap, Named(id): Named<Str
     let began: Vec<EventId> = numbers.unwrap_or_default().into_iter().map(own).collect();
     let seen: Vec<EventId> = seen_in(&journal).cloned().collect();
     let version = journal.version().unwrap_or_default();
-    let bundle = conductor.store.version(version).map_err(|why| store_failed(&why))?;
+    let bundle = conductor
+        .store
+        .version(version)
+        .map_err(|why| store_failed(&why))?;
     let bundle = bundle.and_then(|bytes| decode_bundle(&bytes).ok());
     Ok(Json(json!({
         "run": id.as_str(),
@@ -90,7 +93,11 @@ async fn channel(
     Wished(query): Wished<BTreeMap<String, String>>,
 ) -> Answer {
     state.admit(peer, &headers, Right::Read, Some(&name))?;
-    let channel = state.conductor.channels.get(&name).ok_or_else(|| gone(&name))?;
+    let channel = state
+        .conductor
+        .channels
+        .get(&name)
+        .ok_or_else(|| gone(&name))?;
     let asked = |key: &str| query.get(key).map(String::as_str);
     let since: Timestamp = match asked("since").map(str::parse).transpose() {
         Ok(since) => since.unwrap_or(Timestamp::MIN),
@@ -102,7 +109,9 @@ async fn channel(
     };
     let store = &state.conductor.store;
     let failed = |why: &dyn std::fmt::Display| store_failed(why);
-    let events = store.events(&channel.name, from, PAGE_EVENTS_MAX).map_err(|why| failed(&why))?;
+    let events = store
+        .events(&channel.name, from, PAGE_EVENTS_MAX)
+        .map_err(|why| failed(&why))?;
     let (mut rows, mut size, mut next) = (Vec::new(), 0, None);
     for event in events {
         next = Some(event.id.number + 1);

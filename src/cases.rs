@@ -238,7 +238,7 @@ impl Bench<'_> {
                     body: body.0.clone(),
                     meta: Meta::new("case", at),
                 }),
-                taken: false,
+                taken: None,
             });
         };
         for event in &case.waiting {

@@ -76,6 +76,8 @@ mod wake;
 
 // trying without acting
 pub mod cases;
+pub mod compare;
+pub mod difference;
 pub mod exact;
 pub mod expect;
 pub mod record;

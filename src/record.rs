@@ -74,7 +74,9 @@ impl Recording<'_> {
             }
             let outcome = journal.outcome(index).cloned();
             if outcome.is_none() && command.answer.is_none() {
-                return Err(format!("it is not known yet what comes of command {index} of {run}"));
+                return Err(format!(
+                    "it is not known yet what comes of command {index} of {run}"
+                ));
             }
             recording.asks.push((command.clone(), outcome));
         }
@@ -120,11 +122,15 @@ impl Recording<'_> {
         let mut before = None;
         for (index, (command, outcome)) in self.asks.iter().enumerate() {
             let at = times.get(index).copied();
-            let comes = |event: &&Event| at.is_some_and(|at| self.since(event.meta.received_at) <= at);
+            let comes =
+                |event: &&Event| at.is_some_and(|at| self.since(event.meta.received_at) <= at);
             while let Some(event) = later.next_if(comes) {
                 self.arrival(event, &mut out);
             }
-            out.push_str(&format!("\n[[case.asks]]\nword = {}\n", text(&command.question.word)));
+            out.push_str(&format!(
+                "\n[[case.asks]]\nword = {}\n",
+                text(&command.question.word)
+            ));
             if let Some(at) = at.filter(|at| before != Some(*at)) {
                 out.push_str(&format!("at = {}\n", text(&Lasting(at).spelled())));
             }
@@ -168,7 +174,9 @@ impl Recording<'_> {
         let events = &self.transcript.events;
         match events.as_slice() {
             [one] if !self.transcript.script.is_batch => match &one.body {
-                Value::Map(map) if !map.is_empty() && !map.keys().any(|name| name.starts_with('$')) => {
+                Value::Map(map)
+                    if !map.is_empty() && !map.keys().any(|name| name.starts_with('$')) =>
+                {
                     table("event", map, out);
                 }
                 other => out.push_str(&format!("event = {}\n", exact::write(other))),
@@ -218,18 +226,27 @@ fn ending(journal: &Journal) -> Result<String, String> {
             let words = line.strip_prefix("error: ").unwrap_or(line);
             Ok(format!("fails = {}\n", text(words)))
         }
-        other => Err(format!("{run} was {}; a case cannot say that", other.word())),
+        other => Err(format!(
+            "{run} was {}; a case cannot say that",
+            other.word()
+        )),
     }
 }
 
 /// What a run waits for, without the time, which is another in virtual time.
 fn waits(journal: &Journal) -> Option<String> {
     let last = journal.command_count().checked_sub(1)?;
-    let command = journal.command(last).filter(|_| journal.outcome(last).is_none())?;
+    let command = journal
+        .command(last)
+        .filter(|_| journal.outcome(last).is_none())?;
     let wait = Wait::of(&journal.run, last, command.at, &command.question).ok()?;
     let told = wait.describe();
     let head = told.split(", until ").next().unwrap_or_default();
-    Some(if head.starts_with("until ") { "until".to_owned() } else { head.to_owned() })
+    Some(if head.starts_with("until ") {
+        "until".to_owned()
+    } else {
+        head.to_owned()
+    })
 }
 
 /// What a command was asked with, and what came of it.

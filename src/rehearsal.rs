@@ -93,6 +93,8 @@ pub struct Rehearsal<'a, A> {
     clock: Clock,
     shared: Arc<Mutex<Shared<A>>>,
     taken: BTreeSet<EventId>,
+    /// How many commands the last step was answered.
+    pub reached: usize,
     /// What the run did so far, since it began or began anew.
     pub journal: Journal,
     /// Everything it asked for before it began anew.
@@ -121,6 +123,7 @@ impl<'a, A: Actor> Rehearsal<'a, A> {
             clock: Clock::virtual_at(now),
             shared: Arc::new(Mutex::new(Shared { actor, state })),
             taken: BTreeSet::new(),
+            reached: 0,
             journal,
             before: Vec::new(),
             printed: Vec::new(),
@@ -172,6 +175,7 @@ impl<'a, A: Actor> Rehearsal<'a, A> {
         let (end, replay) = self.step(replay);
         let mut replay = replay?;
         replay.finish_if(matches!(end, StepEnd::Done(_)));
+        self.reached = replay.reached();
         self.journal = replay.journal;
         Some((end, replay.asked))
     }

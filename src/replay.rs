@@ -103,6 +103,11 @@ impl Replay {
         self
     }
 
+    /// How many commands the script has been answered.
+    pub fn reached(&self) -> usize {
+        self.cursor
+    }
+
     /// What came of judging.
     pub fn verdict(self) -> Judged {
         self.judging

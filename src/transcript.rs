@@ -60,7 +60,11 @@ pub fn event_from_json(json: &Json) -> Result<Event, String> {
     let mut meta = Meta::new(text("source").unwrap_or_default(), at);
     text("peer").unwrap_or_default().clone_into(&mut meta.peer);
     meta.message_id = text("message_id").map(str::to_owned);
-    meta.extra = whole.get("extra").and_then(Value::as_map).cloned().unwrap_or_default();
+    meta.extra = whole
+        .get("extra")
+        .and_then(Value::as_map)
+        .cloned()
+        .unwrap_or_default();
     let body = whole.get("body").cloned().unwrap_or_default();
     Ok(Event { id, body, meta })
 }

@@ -19,8 +19,8 @@ pub struct Arrival {
     pub at: Timestamp,
     /// The event.
     pub event: Arc<Event>,
-    /// True if another run took it off the channel.
-    pub taken: bool,
+    /// The run that took it off the channel: for all others it is gone.
+    pub taken: Option<String>,
 }
 
 /// One channel.
@@ -84,6 +84,12 @@ impl World {
         self.places.keys().map(String::as_str)
     }
 
+    /// True if flows look at what comes into the channel.
+    pub fn has_flows(&self, channel: &str) -> bool {
+        let place = self.places.get(channel);
+        place.is_some_and(|place| place.has_flows)
+    }
+
     /// True if it is known what comes into the channel.
     pub fn is_known(&self, channel: &str) -> bool {
         let place = self.places.get(channel);
@@ -136,7 +142,9 @@ impl World {
         };
         let takes = wait.form == Form::Receive;
         shown.filter(move |(index, arrival)| {
-            let is_gone = arrival.taken || gone.contains(&arrival.event.id);
+            let by_other = |by: &String| by != wait.run.as_str();
+            let is_taken = arrival.taken.as_ref().is_some_and(by_other);
+            let is_gone = is_taken || gone.contains(&arrival.event.id);
             !(takes && is_gone) && wait.wants[*index].fits(&arrival.event)
         })
     }

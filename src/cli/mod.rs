@@ -10,6 +10,7 @@ mod list;
 mod manual;
 mod operate;
 mod record;
+mod replay;
 mod report;
 mod serve;
 mod show;
@@ -73,6 +74,8 @@ enum Verb {
     Show(show::Show),
     /// Write a real run down as a case for `vigie test`
     Record(record::Record),
+    /// Compare a new version of a flow with what the real runs did
+    Replay(replay::Replay),
     /// Have dead letters tried again
     Retry(operate::Retry),
     Cancel(operate::Cancel),
@@ -164,6 +167,7 @@ fn run(cli: Cli) -> Exit {
         Verb::List(verb) => verb.run(&common),
         Verb::Show(verb) => verb.run(&common),
         Verb::Record(verb) => verb.run(&common),
+        Verb::Replay(verb) => verb.run(&common),
         Verb::Retry(verb) => verb.run(&common),
         Verb::Cancel(verb) => verb.run(&common),
         Verb::Kill(verb) => verb.run(&common),

@@ -61,6 +61,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "cases",
             "transcript",
             "record",
+            "difference",
             "compare",
         ],
     ),

@@ -1,0 +1,435 @@
+//! `vigie record` and `vigie replay`, against the real server: a real run becomes a case, and a new
+//! version of a flow is compared with what the real runs did.
+
+use std::process::Output;
+
+use serde_json::{Value as Json, json};
+
+use crate::escalation::{Targets, alert, waits_for};
+use crate::house::{House, Running, lines, stderr, stdout, wait_for};
+
+fn house() -> House {
+    let house = House::new().settings("[file]\nfolder = \"out\"\n[secret]\nteam_file = \"team\"");
+    std::fs::create_dir_all(house.path("out")).unwrap();
+    house.file("team", "hush-hush");
+    house
+        .channel("alert", "")
+        .channel("ack", "")
+        .channel("note", "");
+    house
+}
+
+fn recorded(server: &Running<'_>, run: &str) -> String {
+    let output = server.verb(&["record", run, "--as-test"]);
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        stderr(&output),
+        server.run(run)
+    );
+    stdout(&output)
+}
+
+/// What `vigie test` says with this text as the flow's cases.
+fn tried(house: &House, flow: &str, cases: &str) -> String {
+    house.file(&format!("flows/{flow}.cases.toml"), cases);
+    let output = house.run(&["test", flow]);
+    format!("{}{}", stdout(&output), stderr(&output))
+}
+
+fn is_well(house: &House, flow: &str, cases: &str) {
+    let said = tried(house, flow, cases);
+    assert!(said.contains("1 passed, 0 failed"), "{said}\n{cases}");
+}
+
+/// One change in a case, and what `vigie test` must say to it.
+fn notices(house: &House, case: &str, (from, to): (&str, &str), told: &str) {
+    let changed = case.replacen(from, to, 1);
+    assert_ne!(changed, case, "{from}");
+    let said = tried(house, "alert/open_ticket", &changed);
+    assert!(
+        said.contains("0 passed, 1 failed") && said.contains(told),
+        "{said}\n{changed}"
+    );
+}
+
+#[test]
+fn a_real_run_becomes_a_case_that_passes_and_names_what_is_changed() {
+    let targets = Targets::start();
+    let house = targets.house("10m");
+    let server = house.serve();
+    server.push("alert", &alert("web01", "PROBLEM"));
+    waits_for(&server, "alert/1/open_ticket", "watch ack");
+    server.push("ack", &json!({ "key": "web01/disk", "by": "日本" }));
+    wait_for("the second wait", || {
+        let waits = server.run("alert/1/open_ticket")["waits_for"]
+            .as_str()?
+            .to_owned();
+        (!waits.contains("ack")).then_some(())
+    });
+    let waiting = recorded(&server, "alert/1/open_ticket");
+    assert!(waiting.contains("waits = \"watch alert"), "{waiting}");
+    is_well(&house, "alert/open_ticket", &waiting);
+    server.push("alert", &alert("web01", "OK"));
+    server.ended("alert/1/open_ticket");
+    let case = recorded(&server, "alert/1/open_ticket");
+    is_well(&house, "alert/open_ticket", &case);
+    for part in [
+        "name = \"as it went for alert/1/open_ticket\"",
+        "hostname = \"web01\"",
+        "[[case.later]]\nafter = \"",
+        "channel = \"ack\"\nevent = { by = \"日本\", key = \"web01/disk\" }",
+        "word = \"redmine::open\"\nat = \"",
+        "arguments = [1, \"recovered\"]",
+        "word = \"pagerduty::resolve\"\narguments = [\"web01/disk\"]",
+    ] {
+        assert!(case.contains(part), "{part}\n{case}");
+    }
+    let second = "command 1 is otherwise";
+    notices(&house, &case, ("id = 1,", "id = 2,"), second);
+    notices(
+        &house,
+        &case,
+        ("[1, \"recovered\"]", "[1, \"over\"]"),
+        second,
+    );
+    notices(
+        &house,
+        &case,
+        ("dedup_key = \"web01/disk\"", "dedup_key = \"web01\""),
+        "command 0 is otherwise",
+    );
+    notices(
+        &house,
+        &case,
+        ("key = \"web01/disk\" }", "key = \"web02/disk\" }"),
+        "pagerduty::trigger",
+    );
+    notices(
+        &house,
+        &case,
+        (
+            "word = \"pagerduty::resolve\"",
+            "word = \"pagerduty::trigger\"",
+        ),
+        "command 2 is otherwise",
+    );
+}
+
+/// Runs `script` for one event until its end, and writes it down.
+fn recorded_once(house: &House, script: &str, event: &Json) -> String {
+    house.flow("alert/odd", script);
+    let server = house.serve();
+    server.push("alert", event);
+    server.ended("alert/1/odd");
+    let case = recorded(&server, "alert/1/odd");
+    is_well(house, "alert/odd", &case);
+    case
+}
+
+#[test]
+fn chance_time_state_secrets_and_values_that_toml_lacks_are_recorded() {
+    let house = house();
+    let script = r#"
+        state::set("seen", (state::get("seen") ?? 0) + 1);
+        let odd = #{ c: 'é', n: (), t: "a\"b\n\\", f: 1.0, d: `${now()}`, u: uuid(), r: random(1000000) };
+        emit("note", odd);
+        print(`${odd.u} ${state::get("seen")}`);
+        try { http::get(`http://127.0.0.1:9/${secret("team")}`); } catch (why) { print(why.kind); }
+        file::append("log", meta.id + meta.source + meta.received_at + meta.peer);
+        throw "enough";"#;
+    let settings = ["attempts_max = 1\ngive_up_after = \"0s\""];
+    house.file("flows/alert/odd.toml", settings[0]);
+    let case = recorded_once(&house, script, &json!({ "a-b": null, "$x": [1.5, {}] }));
+    for part in [
+        "{ \"$char\" = \"é\" }",
+        "n = { \"$nothing\" = true }",
+        "f = 1.0",
+        "word = \"uuid\"",
+        "fails = \"enough\"",
+        "name = \"team\"",
+    ] {
+        assert!(case.contains(part), "{part}\n{case}");
+    }
+    assert!(!case.contains("hush-hush"), "{case}");
+}
+
+#[test]
+fn runs_that_sleep_begin_anew_or_take_what_waits_are_recorded() {
+    let house = house();
+    let script = r#"let round = carried() ?? 0;
+        let note = receive("note", #{ n: round }, "1h");
+        sleep("30ms");
+        if any([on("ack", #{ n: 9 }, |event| event.n > 8), after("10ms")]).which != 1 { throw "?"; }
+        file::append("log", `${round} ${note.text}`);
+        if round < 1 { continue_as(round + 1); }"#;
+    house.flow("alert/odd", script);
+    let server = house.serve();
+    server.push("note", &json!({ "n": 1, "text": "waited" }));
+    server.push("note", &json!({ "n": 0, "text": "first" }));
+    server.push("alert", &json!({}));
+    server.ended("alert/1/odd");
+    let case = recorded(&server, "alert/1/odd");
+    is_well(&house, "alert/odd", &case);
+    assert!(
+        case.contains("carried = 1") && case.contains("[[case.waiting]]"),
+        "{case}"
+    );
+    assert!(case.contains("at = \"40ms\""), "{case}");
+}
+
+#[test]
+fn what_a_case_cannot_say_is_refused_with_a_sentence() {
+    let house = house();
+    house.flow("alert/odd", "sleep(\"1h\");");
+    let server = house.serve();
+    server.push("alert", &json!({}));
+    waits_for(&server, "alert/1/odd", "until");
+    is_well(&house, "alert/odd", &recorded(&server, "alert/1/odd"));
+    assert!(server.verb(&["cancel", "alert/1/odd"]).status.success());
+    server.ended("alert/1/odd");
+    let said = |run: &str| {
+        let output = server.verb(&["record", run, "--as-test"]);
+        (output.status.code(), stderr(&output))
+    };
+    let (code, told) = said("alert/1/odd");
+    assert!(
+        code == Some(1) && told.contains("a person cancelled alert/1/odd"),
+        "{told}"
+    );
+    assert_eq!(said("alert/7/odd").0, Some(1));
+    assert_eq!(said("alert").0, Some(64));
+}
+
+// replay
+
+const FLOW: &str = r#"fn filter(event) { event.level >= 4 }
+let n = state::get("n") ?? 0;
+state::set("n", n + 1);
+file::append("log", `open ${event.host} ${n} ${uuid()}`);
+let ack = watch("ack", #{ host: event.host }, "1h");
+if ack == () { file::append("log", `page ${event.host}`); }
+file::append("log", `close ${event.host} ${now()}`);
+"#;
+
+/// A house in which the flow has dealt with some events: two runs ended, one waits.
+fn lived(house: &House) -> Running<'_> {
+    house.flow("alert/ticket", FLOW);
+    let server = house.serve();
+    for (host, level) in [("a", 5), ("b", 4), ("c", 3), ("d", 5)] {
+        server.push("alert", &json!({ "host": host, "level": level }));
+    }
+    for run in ["alert/1/ticket", "alert/2/ticket", "alert/4/ticket"] {
+        waits_for(&server, run, "watch ack");
+    }
+    server.push("ack", &json!({ "host": "a", "by": "marie" }));
+    server.push("ack", &json!({ "host": "b", "by": "jean" }));
+    server.ended("alert/1/ticket");
+    server.ended("alert/2/ticket");
+    server
+}
+
+fn replayed(house: &House, server: &Running<'_>, script: &str) -> Output {
+    house.file("new.rhai", script);
+    server.verb(&[
+        "replay",
+        "--flow",
+        "new.rhai",
+        "--flow-name",
+        "alert/ticket",
+    ])
+}
+
+/// The listing for a changed script.
+fn differs(house: &House, server: &Running<'_>, (from, to): (&str, &str)) -> String {
+    let script = FLOW.replace(from, to);
+    assert_ne!(script, FLOW, "{from}");
+    let output = replayed(house, server, &script);
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{}{}",
+        stdout(&output),
+        stderr(&output)
+    );
+    stdout(&output)
+}
+
+#[test]
+fn an_unchanged_script_differs_in_nothing_and_nothing_is_done() {
+    let house = house();
+    let server = lived(&house);
+    let before = lines(&house.path("out/log"));
+    let output = replayed(&house, &server, FLOW);
+    assert_eq!(
+        stdout(&output),
+        "0 of 4 events differ\n",
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(output.status.code(), Some(0));
+    let own = server.verb(&[
+        "replay",
+        "--flow",
+        "flows/alert/ticket.rhai",
+        "--since",
+        "1h",
+    ]);
+    assert_eq!(own.status.code(), Some(0), "{}", stderr(&own));
+    let rewritten = format!("// the same in other words\n{FLOW}print(\"done\");");
+    assert_eq!(replayed(&house, &server, &rewritten).status.code(), Some(0));
+    let none = server.verb(&[
+        "replay",
+        "--flow",
+        "flows/alert/ticket.rhai",
+        "--since",
+        "0s",
+    ]);
+    assert_eq!(stdout(&none), "0 of 0 events differ\n");
+    assert_eq!(
+        lines(&house.path("out/log")),
+        before,
+        "nothing is performed"
+    );
+}
+
+#[test]
+fn changed_added_and_removed_actions_are_told_event_by_event() {
+    let house = house();
+    let server = lived(&house);
+    let changed = differs(
+        &house,
+        &server,
+        ("`open ${event.host}", "`OPEN ${event.host}"),
+    );
+    assert!(
+        changed.contains("alert/1\n  ~ file::append(\"log\", \"open a 0 "),
+        "{changed}"
+    );
+    assert!(
+        changed.contains("→ file::append(\"log\", \"OPEN a 0 "),
+        "{changed}"
+    );
+    assert!(changed.contains("3 of 4 events differ"), "{changed}");
+    assert!(
+        !changed.contains("close"),
+        "the rest is as it was: {changed}"
+    );
+    let added = differs(
+        &house,
+        &server,
+        ("let ack =", "file::append(\"audit\", \"x\");\nlet ack ="),
+    );
+    assert!(
+        added.contains("+ file::append(\"audit\", \"x\")"),
+        "{added}"
+    );
+    assert!(
+        added.contains("nothing is recorded for file::append(\"audit\", \"x\")")
+            || !added.contains("nothing is recorded"),
+        "{added}"
+    );
+    let removed = differs(&house, &server, ("state::set(\"n\", n + 1);", ""));
+    assert!(removed.contains("- state::set(\"n\", 1)"), "{removed}");
+    let fails = differs(
+        &house,
+        &server,
+        ("if ack == ()", "throw \"no\";\nif ack == ()"),
+    );
+    assert!(
+        fails.contains("alert/2\n  - file::append(\"log\", \"close b "),
+        "{fails}"
+    );
+    assert!(fails.contains("ends: done → failed: no"), "{fails}");
+    assert!(
+        fails.contains("2 of 4 events differ"),
+        "the third waits on: {fails}"
+    );
+}
+
+#[test]
+fn waits_go_by_the_recorded_events_in_virtual_time() {
+    let house = house();
+    let server = lived(&house);
+    // `b` is acknowledged by jean, `a` by marie; nobody waits that long for `d`.
+    let other = differs(
+        &house,
+        &server,
+        (
+            "#{ host: event.host }, \"1h\"",
+            "#{ host: event.host, by: \"marie\" }, \"1h\"",
+        ),
+    );
+    assert_eq!(other, "0 of 4 events differ\n".replace('0', "0"), "{other}");
+}
+
+#[test]
+fn what_the_filter_decides_otherwise_is_told() {
+    let house = house();
+    let server = lived(&house);
+    let more = differs(&house, &server, ("level >= 4", "level >= 3"));
+    assert!(
+        more.contains("alert/3\n  filter: did not match → matched\n  + state::set(\"n\", 1)"),
+        "{more}"
+    );
+    assert!(
+        more.contains("(nothing is recorded for state::get(\"n\"); taken as ())"),
+        "{more}"
+    );
+    assert!(more.contains("1 of 4 events differ"), "{more}");
+    let fewer = differs(&house, &server, ("level >= 4", "level >= 5"));
+    assert!(
+        fewer.contains("alert/2\n  filter: matched → did not match\n"),
+        "{fewer}"
+    );
+    assert!(
+        fewer.contains("- file::append(\"log\", \"close b "),
+        "{fewer}"
+    );
+    let raises = differs(&house, &server, ("event.level >= 4", "event.level.nothing"));
+    assert!(raises.contains("filter: matched → raised: "), "{raises}");
+    assert!(raises.contains("4 of 4 events differ"), "{raises}");
+}
+
+#[test]
+fn json_is_for_programs_and_mistakes_are_told_before_anything_is_read() {
+    let house = house();
+    let server = lived(&house);
+    house.file(
+        "new.rhai",
+        &FLOW
+            .replace("`page", "`PAGE")
+            .replace("level >= 4", "level > 4"),
+    );
+    let arguments = [
+        "replay",
+        "--flow",
+        "new.rhai",
+        "--flow-name",
+        "alert/ticket",
+        "--json",
+    ];
+    let output = server.verb(&arguments);
+    let told: Json = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(
+        (output.status.code(), &told["events"]),
+        (Some(1), &json!(4))
+    );
+    let only = &told["differences"][0];
+    assert_eq!(
+        (&only["event"], &only["filter"]["before"]),
+        (&json!("alert/2"), &json!("matched"))
+    );
+    assert_eq!(only["changes"][0]["what"], "removed");
+    let wrong = replayed(&house, &server, "file::apend(\"log\", \"x\");");
+    assert_eq!(wrong.status.code(), Some(78));
+    assert!(
+        stderr(&wrong).contains("new.rhai:1:1"),
+        "{}",
+        stderr(&wrong)
+    );
+    let nameless = server.verb(&["replay", "--flow", "new.rhai"]);
+    assert_eq!(nameless.status.code(), Some(64));
+    let unknown = server.verb(&["replay", "--flow", "new.rhai", "--flow-name", "alert/none"]);
+    assert_eq!(unknown.status.code(), Some(1));
+}
