@@ -66,6 +66,7 @@ async fn run(state: Server, peer: Peer, headers: HeaderMap, Named(id): Named<Str
         "events": kept(&conductor.store, &began)?,
         "seen": kept(&conductor.store, &seen)?,
         "script": bundle.map(|bundle| bundle_to_json(&bundle)),
+        "now": conductor.clock.now().to_string(),
     })))
 }
 

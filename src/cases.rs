@@ -77,6 +77,9 @@ pub struct Case {
     pub fails: Option<String>,
     /// If it must still wait after all that: words of what it waits for, such as `watch alert`.
     pub waits: Option<String>,
+    /// Where time ends, counted from the event; what waits longer still waits. For ever if it is not
+    /// said.
+    pub until: Option<Lasting>,
     /// Lines that it must print, if they matter.
     pub prints: Option<Vec<String>>,
 }
@@ -264,6 +267,8 @@ impl Bench<'_> {
             };
             add((channel, at, &event.event), first);
         }
+        let until = case.until.map(|until| begun.checked_add(until.0));
+        world.until = until.transpose().map_err(|why| why.to_string())?;
         for (channel, arrivals) in arrivals {
             world.fill(&channel, arrivals);
         }

@@ -7,7 +7,6 @@
 //! of it in the real run, waits look at the recorded events. Invariant: what nobody recorded is
 //! said to be so; it is taken as `()`, and where the script fails over that the comparison ends.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,16 +16,15 @@ use crate::action;
 use crate::bundle::Script;
 use crate::difference::{Change, changes};
 use crate::engine::{ENGINE_FLAGS, Engine, StepEnd};
-use crate::event::{Event, RunId, Value};
+use crate::event::{Event, RunId};
 use crate::gate::Question;
-use crate::journal::{Command, Entry, Journal, Outcome, Start};
-use crate::rehearsal::{Act, Actor, Ended, Local, Rehearsal, Stage};
-use crate::replay::{Asked, show};
+use crate::journal::{Command, Entry, Journal, Start};
+use crate::recorded::Recorded;
+use crate::rehearsal::{Ended, Rehearsal, Stage};
+use crate::replay::Asked;
 use crate::world::World;
 
-/// A recorded `now()` is given again if virtual time is that near.
-const SAME_MOMENT: Duration = Duration::from_secs(2);
-/// `state` word and friends: they are compared like actions.
+/// Local words that take effect outside the script; they are compared like actions.
 const EFFECTS: &[&str] = &["emit", "state::set", "state::delete"];
 
 /// A run's journal, and the events that began it.
@@ -318,87 +316,4 @@ fn last_time(journal: &Journal) -> Timestamp {
     };
     let newest = journal.entries().iter().rev().find_map(time);
     newest.unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-/// What came of the things that the real run asked for, beyond what was replayed.
-#[derive(Debug)]
-struct Recorded {
-    rest: VecDeque<(Command, Option<Outcome>)>,
-    /// What was asked without a record of what comes of it.
-    assumed: Vec<String>,
-    /// Something under way: what comes of it is not recorded yet.
-    unknown: Option<String>,
-}
-
-impl Recorded {
-    fn from(journal: &Journal, first: usize) -> Recorded {
-        let of = |index: usize| {
-            Some((
-                journal.command(index)?.clone(),
-                journal.outcome(index).cloned(),
-            ))
-        };
-        Recorded {
-            rest: (first..journal.command_count()).filter_map(of).collect(),
-            assumed: Vec::new(),
-            unknown: None,
-        }
-    }
-
-    /// The same thing asked, or else the same word with other arguments.
-    fn take(&mut self, question: &Question, exactly: bool) -> Option<(Command, Option<Outcome>)> {
-        let same = |(command, _): &(Command, _)| command.question.is_same(question);
-        let alike = |(command, _): &(Command, _)| command.question.word == question.word;
-        let found = self.rest.iter().position(same);
-        let found = found.or_else(|| self.rest.iter().position(alike).filter(|_| !exactly));
-        self.rest.remove(found?)
-    }
-}
-
-impl Actor for Recorded {
-    fn local(&mut self, question: &Question, now: Timestamp) -> Local {
-        let answer = match question.word.as_str() {
-            "now" | "uuid" | "random" | "state::get" => self.take(question, true),
-            _ => return Local::Virtual,
-        };
-        let value = answer.and_then(|(command, _)| command.answer);
-        match (question.word.as_str(), value) {
-            ("now", Some(Value::Int(then))) => {
-                let apart = (now.as_second() - then).unsigned_abs();
-                match apart <= SAME_MOMENT.as_secs() {
-                    true => Local::Value(Value::Int(then)),
-                    false => Local::Virtual,
-                }
-            }
-            (_, Some(value)) => Local::Value(value),
-            ("state::get", None) => {
-                self.assumed.push(show(question));
-                Local::Virtual
-            }
-            _ => Local::Virtual,
-        }
-    }
-
-    fn act(&mut self, question: &Question, _now: Timestamp) -> Option<Act> {
-        match self.take(question, false) {
-            Some((command, Some(outcome))) => {
-                let took = outcome.at.duration_since(command.at);
-                Some(Act {
-                    result: outcome.result,
-                    takes: Duration::try_from(took).unwrap_or_default(),
-                })
-            }
-            Some((_, None)) => {
-                self.unknown = Some(show(question));
-                None
-            }
-            None => {
-                self.assumed.push(show(question));
-                Some(Act {
-                    result: Ok(Value::Null),
-                    takes: Duration::ZERO,
-                })
-            }
-        }
-    }
 }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::actor::{Act, Actor, Local};
 use crate::duration::Lasting;
 use crate::event::Value;
 use crate::exact::Exact;
 use crate::gate::Question;
-use crate::rehearsal::{Act, Actor, Local};
 use crate::replay::show;
 
 /// A command that a case expects, and what comes of it.

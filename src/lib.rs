@@ -75,12 +75,14 @@ pub mod waits;
 mod wake;
 
 // trying without acting
+pub mod actor;
 pub mod cases;
 pub mod compare;
 pub mod difference;
 pub mod exact;
 pub mod expect;
 pub mod record;
+mod recorded;
 pub mod rehearsal;
 pub mod transcript;
 pub mod world;

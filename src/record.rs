@@ -62,7 +62,7 @@ impl Recording<'_> {
             began: began.meta.received_at,
             state: BTreeMap::new(),
             asks: Vec::new(),
-            ending: ending(journal)?,
+            ending: ending(transcript)?,
         };
         let mut kept = BTreeMap::new();
         for index in 0..journal.command_count() {
@@ -97,7 +97,9 @@ impl Recording<'_> {
             "state::get" => {
                 let answer = command.answer.clone().unwrap_or_default();
                 let known = kept.entry(name.clone()).or_insert_with(|| {
-                    self.state.insert(name, answer.clone());
+                    if answer != Value::Null {
+                        self.state.insert(name, answer.clone());
+                    }
                     answer.clone()
                 });
                 *known == answer
@@ -213,11 +215,22 @@ impl Recording<'_> {
 }
 
 /// The line that says how the run ended, if it did not just end well.
-fn ending(journal: &Journal) -> Result<String, String> {
+fn ending(transcript: &Transcript) -> Result<String, String> {
+    let Transcript { journal, now, .. } = transcript;
     let run = &journal.run;
     let Some(end) = journal.end() else {
         let waits = waits(journal).ok_or_else(|| format!("{run} is at work; wait for its end"))?;
-        return Ok(format!("waits = {}\n", text(&waits)));
+        let began = transcript
+            .events
+            .first()
+            .map(|event| event.meta.received_at);
+        let lasted = Duration::try_from(now.duration_since(began.unwrap_or(*now)));
+        let until = Lasting(lasted.unwrap_or_default()).spelled();
+        return Ok(format!(
+            "until = {}\nwaits = {}\n",
+            text(&until),
+            text(&waits)
+        ));
     };
     match end.state {
         EndState::Done => Ok(String::new()),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::action::Failure;
+use crate::actor::{Actor, Shared, VirtualLocals};
 use crate::bundle::Script;
 use crate::claim::lock;
 use crate::clock::Clock;
@@ -18,44 +19,14 @@ use crate::engine::{Engine, Input, StepEnd};
 use crate::error::did_you_mean;
 use crate::event::{Event, EventId, Value};
 use crate::fault::ScriptError;
-use crate::gate::Question;
 use crate::journal::{Command, Entry, Journal, Outcome, Seen};
 use crate::perform::failure_value;
-use crate::replay::{Asked, Divergence, Judged, Locals, Replay};
+use crate::replay::{Asked, Divergence, Judged, Replay};
 use crate::wait::{self, Form, Wait};
 use crate::world::World;
 
 /// Steps that one rehearsal may take; each replays all before it.
 pub const REHEARSED_STEPS_MAX: usize = 2_000;
-
-/// Says what comes of the things that a rehearsed run asks for.
-pub trait Actor: Send + 'static {
-    /// What a word is answered that asks nobody outside.
-    fn local(&mut self, question: &Question, now: Timestamp) -> Local;
-
-    /// What comes of an action; `None` stops the rehearsal, and the actor knows why.
-    fn act(&mut self, question: &Question, now: Timestamp) -> Option<Act>;
-}
-
-/// How a local word is answered.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Local {
-    /// With this.
-    Value(Value),
-    /// As virtual time has it: `now()` is its clock, `uuid()` and `random()` are always the same.
-    Virtual,
-    /// Like an action, by [`Actor::act`].
-    Act,
-}
-
-/// What comes of an action.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Act {
-    /// The value, or what the script's `catch` sees.
-    pub result: Result<Value, Value>,
-    /// How long it takes.
-    pub takes: Duration,
-}
 
 /// Where a rehearsal came to.
 #[derive(Debug)]
@@ -101,11 +72,6 @@ pub struct Rehearsal<'a, A> {
     pub before: Vec<Command>,
     /// Every line that it printed before it began anew.
     printed: Vec<String>,
-}
-
-struct Shared<A> {
-    actor: A,
-    state: BTreeMap<String, Value>,
 }
 
 impl<'a, A: Actor> Rehearsal<'a, A> {
@@ -369,52 +335,4 @@ fn too_much() -> Ended {
     Ended::Failed(ScriptError::sentence(format!(
         "a rehearsed run takes at most {REHEARSED_STEPS_MAX} steps"
     )))
-}
-
-/// Answers what needs nobody outside, in virtual time.
-struct VirtualLocals<A> {
-    clock: Clock,
-    shared: Arc<Mutex<Shared<A>>>,
-}
-
-impl<A: Actor> Locals for VirtualLocals<A> {
-    fn answer(&mut self, question: &Question) -> Option<Result<Value, String>> {
-        let mut shared = lock(&self.shared);
-        let now = self.clock.now();
-        let own = virtually(question, &mut shared.state, now)?;
-        match shared.actor.local(question, now) {
-            Local::Value(value) => Some(Ok(value)),
-            Local::Virtual => Some(own),
-            Local::Act => None,
-        }
-    }
-}
-
-/// `None` for what is no local word.
-fn virtually(
-    question: &Question,
-    state: &mut BTreeMap<String, Value>,
-    now: Timestamp,
-) -> Option<Result<Value, String>> {
-    let argument = |index: usize| question.arguments.get(index).cloned().unwrap_or_default();
-    let key = || argument(0).to_plain();
-    let value = match question.word.as_str() {
-        "now" => Value::Int(now.as_second()),
-        "uuid" => Value::from("00000000-0000-4000-8000-000000000000"),
-        "random" if question.arguments.is_empty() => Value::Float(0.5),
-        "random" => Value::Int(0),
-        "after" => return Some(wait::after(now, &argument(0))),
-        "emit" => Value::Null,
-        "state::get" => state.get(&key()).cloned().unwrap_or_default(),
-        "state::set" => {
-            state.insert(key(), argument(1));
-            Value::Null
-        }
-        "state::delete" => {
-            state.remove(&key());
-            Value::Null
-        }
-        _ => return None,
-    };
-    Some(Ok(value))
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use crate::bundle::Bundle;
@@ -25,6 +26,8 @@ pub struct Transcript {
     pub seen: BTreeMap<String, Event>,
     /// The script that it is pinned to.
     pub script: Bundle,
+    /// When the server told this.
+    pub now: Timestamp,
 }
 
 /// An event as JSON carries it.
@@ -56,7 +59,7 @@ pub fn event_from_json(json: &Json) -> Result<Event, String> {
     let Some(Value::Int(at)) = whole.get("at") else {
         return Err(strange());
     };
-    let at = jiff::Timestamp::from_millisecond(*at).map_err(|why| why.to_string())?;
+    let at = Timestamp::from_millisecond(*at).map_err(|why| why.to_string())?;
     let mut meta = Meta::new(text("source").unwrap_or_default(), at);
     text("peer").unwrap_or_default().clone_into(&mut meta.peer);
     meta.message_id = text("message_id").map(str::to_owned);
@@ -109,6 +112,10 @@ pub fn from_json(json: &Json) -> Result<Transcript, String> {
         events: events("events")?,
         seen: seen.map(|event| (event.id.to_string(), event)).collect(),
         script: bundle_from_json(&json["script"])?,
+        now: json["now"]
+            .as_str()
+            .and_then(|now| now.parse().ok())
+            .ok_or_else(strange)?,
     })
 }
 

@@ -51,7 +51,7 @@ fn time_passes_by_itself_and_now_moves_with_it() {
     fails(
         script,
         &case("[[case.asks]]\nword = \"file::append\"\nat = \"90m\""),
-        "command 0 is otherwise: it was asked for after 2d, not after 90m",
+        "command 0 is otherwise: it was asked for after 2d, not after 1h30m",
     );
 }
 
@@ -184,6 +184,15 @@ fn what_never_comes_is_told_and_can_be_expected() {
         "it waits for what does not come: watch ack {\"key\":\"web01\"}",
     );
     passes(script, &case("waits = \"watch ack\""));
+    passes(
+        "sleep(\"1d\");",
+        &case("waits = \"until\"\nuntil = \"23h\""),
+    );
+    fails(
+        "sleep(\"1d\");",
+        &case("waits = \"until\"\nuntil = \"25h\""),
+        "it should wait",
+    );
     fails(
         "print(1);",
         &case("waits = \"watch ack\""),

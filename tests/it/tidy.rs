@@ -56,6 +56,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "exact",
             "world",
+            "actor",
+            "recorded",
             "rehearsal",
             "expect",
             "cases",
