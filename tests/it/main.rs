@@ -36,6 +36,7 @@ mod pagerduty;
 mod path;
 mod peers;
 mod pipe;
+mod poll;
 mod post_stand_in;
 mod redmine;
 mod redmine_real;
