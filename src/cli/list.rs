@@ -11,7 +11,7 @@ use crate::story;
 /// List channels, sources, flows, actions, runs or dead letters.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  vigie list channels\n  vigie list runs --state live\n  \
+    after_help = "Examples:\n  vigie list channels\n  vigie list sources\n  vigie list runs --state live\n  \
     vigie list dead --json | jq ."
 )]
 pub(super) struct List {
