@@ -9,6 +9,7 @@
 
 // what everything speaks of
 pub mod clock;
+pub mod document;
 pub mod encoding;
 pub mod error;
 pub mod event;
@@ -32,7 +33,6 @@ mod vocabulary;
 
 // what people write
 pub mod config;
-pub mod document;
 pub mod flow;
 pub mod settings;
 
@@ -78,8 +78,10 @@ mod wake;
 pub mod api;
 pub mod attendance;
 pub mod connect;
+pub mod doors;
 pub mod intake;
 mod operate;
+mod post;
 pub mod server;
 pub mod state;
 pub mod story;

@@ -15,6 +15,7 @@ use crate::channel::Channels;
 use crate::clock::Clock;
 use crate::config::House;
 use crate::connect::services;
+use crate::doors::Doors;
 use crate::error::{Diagnostic, Exit};
 use crate::metrics::Metrics;
 use crate::run::Conductor;
@@ -69,6 +70,8 @@ pub struct State {
     pub conductor: Arc<Conductor>,
     /// Flows at their channels.
     pub attendance: Arc<Attendance>,
+    /// The doors that channels open by themselves.
+    pub doors: Doors,
     /// The settings file that was named, for reloading.
     pub settings: Option<PathBuf>,
     /// The house as it is now.
@@ -106,6 +109,7 @@ impl State {
             body_bytes_max: house.settings.http.body_bytes_max,
         });
         State {
+            doors: Doors::new(Arc::clone(&conductor)),
             conductor,
             attendance,
             settings,
@@ -140,6 +144,7 @@ impl State {
             .map_err(store_failed)?;
         put(&self.conductor.services, Arc::new(services));
         put(&self.conductor.secrets, Arc::new(house.secrets.clone()));
+        self.doors.attend(&house.sources).await;
         put(
             &self.door.access,
             Arc::new(Access::new(&house.settings.token)),
