@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 
 /// Deepest nesting of lists and maps that a body may have.
@@ -30,8 +31,8 @@ pub enum Value {
     Char(char),
     /// Unicode text.
     Text(String),
-    /// Bytes that are not text.
-    Bytes(Vec<u8>),
+    /// Bytes that are not text; copies share them, so that an attachment is in memory once.
+    Bytes(Bytes),
     /// An ordered list.
     List(Vec<Value>),
     /// Named values, always sorted by name, so that iterating is deterministic.
@@ -187,6 +188,12 @@ impl From<&str> for Value {
 impl From<String> for Value {
     fn from(text: String) -> Value {
         Value::Text(text)
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Value {
+        Value::Bytes(bytes.into())
     }
 }
 

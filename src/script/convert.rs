@@ -118,14 +118,14 @@ fn compound(dynamic: &Dynamic, depth: usize) -> Result<Value, String> {
     if let Some(blob) = dynamic.read_lock::<Blob>() {
         return Ok(match blob.is_text() {
             true => Value::Text(String::from_utf8_lossy(blob.as_bytes()).into_owned()),
-            false => Value::Bytes(blob.as_bytes().to_vec()),
+            false => Value::Bytes(blob.share()),
         });
     }
     if let Some(secret) = dynamic.read_lock::<SecretText>() {
         return Ok(Value::Secret(secret.0.clone()));
     }
     if let Some(bytes) = dynamic.read_lock::<rhai::Blob>() {
-        return Ok(Value::Bytes(bytes.clone()));
+        return Ok(Value::from(bytes.clone()));
     }
     Err(format!(
         "{} cannot leave a script",

@@ -107,7 +107,7 @@ fn with_raw(
     if is_hit {
         let raw = bytes[range].trim_ascii().to_vec();
         let extra = &mut event.meta.extra;
-        extra.insert("raw".to_owned(), Value::Bytes(raw));
+        extra.insert("raw".to_owned(), Value::from(raw));
         extra.insert("decode_note".to_owned(), SURROGATE_NOTE.into());
     }
     event

@@ -94,7 +94,7 @@ impl Parcel {
         let is_text = content_type.starts_with("text/") && content_type.contains("utf-8");
         match std::str::from_utf8(&self.body) {
             Ok(text) if is_text => Value::from(text),
-            _ => Value::Bytes(self.body.clone()),
+            _ => Value::from(self.body.clone()),
         }
     }
 

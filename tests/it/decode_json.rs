@@ -98,7 +98,7 @@ fn lone_surrogate_shows_as_replacement_and_exact_bytes_are_kept() {
     let body = br#"{"m": "\udcff\udcfeabc"}"#;
     let event = decode(body, meta()).unwrap().remove(0);
     assert_eq!(event.body.get("m"), Some(&"\u{fffd}\u{fffd}abc".into()));
-    assert_eq!(event.meta.extra["raw"], Value::Bytes(body.to_vec()));
+    assert_eq!(event.meta.extra["raw"], Value::from(body.to_vec()));
     assert!(event.meta.extra.contains_key("decode_note"));
 }
 
@@ -121,7 +121,7 @@ fn lone_surrogate_marks_its_own_element_alone() {
     assert!(events[0].meta.extra.is_empty());
     assert_eq!(
         events[1].meta.extra["raw"],
-        Value::Bytes(br#"{"b":"\ud800"}"#.to_vec())
+        Value::from(br#"{"b":"\ud800"}"#.to_vec())
     );
     assert!(events[2].meta.extra.is_empty());
 }
@@ -174,7 +174,7 @@ fn broken_json_is_an_error_or_is_kept() {
             "{body:?}"
         );
         let kept = decode_or_keep(body, meta()).remove(0);
-        assert_eq!(kept.body, Value::Bytes(body.to_vec()));
+        assert_eq!(kept.body, Value::from(body.to_vec()));
         assert!(kept.meta.extra.contains_key("decode_error"));
     }
 }
@@ -212,7 +212,7 @@ fn mutated_json_never_panics() {
     let seeds: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.to_vec()).collect();
     super::mutate::each_mutation(&seeds, |bytes| {
         let events = decode_or_keep(bytes, meta());
-        let is_kept = |event: &Incoming| event.body == Value::Bytes(bytes.to_vec());
+        let is_kept = |event: &Incoming| event.body == Value::from(bytes.to_vec());
         let failed = decode(bytes, meta()).is_err();
         assert_eq!(failed, events.len() == 1 && is_kept(&events[0]));
     });

@@ -590,7 +590,7 @@ async fn a_comment_and_a_file_are_there_once_after_a_lost_answer() {
     let big = [
         Value::Int(1),
         Value::from("big.bin"),
-        Value::Bytes(vec![0; 5_242_881]),
+        Value::from(vec![0; 5_242_881]),
     ];
     let said = refusal(Try::first(&services).with("redmine::attach", &big).await);
     assert!(
