@@ -16,6 +16,7 @@ pub mod secret;
 
 pub mod duration;
 pub mod memory;
+pub mod stop;
 
 // thinking: a script, and the gate between it and the world
 pub mod bundle;

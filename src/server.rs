@@ -79,7 +79,8 @@ impl Server {
         let attendance = Attendance::new(Arc::clone(&conductor), working);
         let left = conductor.store.live_runs()?;
         attendance.attend(&house.flows, left).await?;
-        let state = Arc::new(State::new(conductor, attendance, settings, house));
+        let (from, listening) = ((settings, house), listener.changer());
+        let state = Arc::new(State::new(conductor, attendance, from, listening));
         let mut intake = Intake::new(state.house().settings.spool_folder());
         // What the last process had taken in and not yet removed is met before anything newer.
         let first = intake.look(&state.conductor.channels);

@@ -244,6 +244,20 @@ impl Settings {
         }
     }
 
+    /// The keys in which `new` differs and that a running server does not take up.
+    pub fn changed_for_the_next_start(&self, new: &Settings) -> Vec<&'static str> {
+        let keys = [
+            ("data", self.data != new.data),
+            ("[spool] folder", self.spool_folder() != new.spool_folder()),
+            (
+                "[store] disk_max",
+                self.store.disk_max != new.store.disk_max,
+            ),
+        ];
+        let changed = keys.into_iter().filter(|(_, changed)| *changed);
+        changed.map(|(key, _)| key).collect()
+    }
+
     /// The folder where senders leave events.
     pub fn spool_folder(&self) -> PathBuf {
         let system = Path::new("/var/spool/vigie");

@@ -7,6 +7,7 @@ mod client;
 mod demo;
 mod docs;
 mod list;
+mod log;
 mod manual;
 mod operate;
 mod report;
