@@ -31,8 +31,9 @@ pub enum Value {
     Char(char),
     /// Unicode text.
     Text(String),
-    /// Bytes that are not text; copies share them, so that an attachment is in memory once.
-    Bytes(Bytes),
+    /// Bytes that are not text; copies share them, so that an attachment is in memory once. In a box,
+    /// so that every other value stays small.
+    Bytes(Box<Bytes>),
     /// An ordered list.
     List(Vec<Value>),
     /// Named values, always sorted by name, so that iterating is deterministic.
@@ -114,7 +115,7 @@ impl Value {
             Value::Char(char) => Json::String(char.to_string()),
             Value::Text(text) => Json::String(text.clone()),
             Value::Bytes(bytes) => {
-                Json::String(base64::engine::general_purpose::STANDARD.encode(bytes))
+                Json::String(base64::engine::general_purpose::STANDARD.encode(&**bytes))
             }
             Value::Secret(_) => Json::String("***".to_owned()),
             Value::List(items) => Json::Array(items.iter().map(Value::to_json).collect()),
@@ -193,7 +194,13 @@ impl From<String> for Value {
 
 impl From<Vec<u8>> for Value {
     fn from(bytes: Vec<u8>) -> Value {
-        Value::Bytes(bytes.into())
+        Value::from(Bytes::from(bytes))
+    }
+}
+
+impl From<Bytes> for Value {
+    fn from(bytes: Bytes) -> Value {
+        Value::Bytes(Box::new(bytes))
     }
 }
 

@@ -92,7 +92,7 @@ fn read(bytes: &[u8], is_decoded: bool) -> Mail {
     map.insert("text".to_owned(), Value::Text(shown.text));
     map.insert("html".to_owned(), shown.html.into());
     map.insert("attachments".to_owned(), Value::List(shown.attachments));
-    map.insert("raw".to_owned(), Value::Bytes(raw));
+    map.insert("raw".to_owned(), Value::from(raw));
     Mail {
         body: Value::Map(map),
         notes: walk.notes,
@@ -132,7 +132,7 @@ fn fields(part: Part) -> BTreeMap<String, Value> {
     }
     let body = match part.content {
         Content::Text(text, _) => Value::Text(text),
-        Content::Bytes(bytes) => Value::Bytes(bytes),
+        Content::Bytes(bytes) => Value::from(bytes),
         Content::Parts(parts, _) => Value::List(
             parts
                 .into_iter()
@@ -202,7 +202,7 @@ impl Shown {
             ("filename", part.filename.clone().into()),
             ("type", part.kind.as_str().into()),
             ("size", size.into()),
-            ("bytes", Value::Bytes(bytes.clone())),
+            ("bytes", Value::from(bytes.clone())),
         ]));
     }
 }

@@ -70,7 +70,7 @@ fn a_large_mail_is_held_once_beside_its_raw_bytes() {
         after / MIB
     );
     assert_eq!(read.body, event.body);
-    assert_eq!(read.body.get("raw"), Some(&Value::Bytes(letter.into())));
+    assert_eq!(read.body.get("raw"), Some(&Value::from(letter)));
     drop(seen);
     assert!(held <= once, "{held} bytes are held");
     assert!(for_script <= MIB, "{for_script} bytes more for a script");

@@ -178,12 +178,12 @@ impl<'a> Reader<'a> {
             4 => Value::Float(self.float()?),
             5 => Value::Char(self.char()?),
             6 => Value::Text(utf8(self.long()?)?.to_owned()),
-            7 => Value::Bytes(self.long().map(|bytes| self.keep(bytes))?),
+            7 => self.long().map(|bytes| self.keep(bytes))?,
             8 => Value::List(self.list_at(depth + 1)?),
             9 => Value::Map(self.map_at(depth + 1)?),
             10 => Value::Secret(self.secret()?),
             11 => Value::Text(utf8(self.again()?)?.to_owned()),
-            12 => Value::Bytes(self.again().map(|bytes| self.keep(bytes))?),
+            12 => self.again().map(|bytes| self.keep(bytes))?,
             _ => return Err(CodecError::Wrong("an unknown tag")),
         })
     }
@@ -205,10 +205,10 @@ impl<'a> Reader<'a> {
             .ok_or(CodecError::Wrong("it refers to what was not written"))
     }
 
-    fn keep(&self, bytes: &'a [u8]) -> Bytes {
+    fn keep(&self, bytes: &'a [u8]) -> Value {
         match &self.shared {
-            Some((record, _)) if is_long(bytes) => record.slice_ref(bytes),
-            _ => Bytes::copy_from_slice(bytes),
+            Some((record, _)) if is_long(bytes) => record.slice_ref(bytes).into(),
+            _ => bytes.to_vec().into(),
         }
     }
 
