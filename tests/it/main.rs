@@ -46,6 +46,7 @@ mod spool;
 mod store;
 mod store_damage;
 mod store_model;
+mod story;
 mod tidy;
 mod wire;
 mod words;
