@@ -8,6 +8,7 @@ use rhai::{AST, Position};
 use sha2::{Digest, Sha256};
 
 use crate::error::Place;
+use crate::hex;
 
 /// Largest source of one script or module, in bytes.
 pub const SOURCE_BYTES_MAX: usize = 64 * 1024;
@@ -48,11 +49,7 @@ impl Bundle {
             add(path);
             add(text);
         }
-        hasher
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex::encode(&hasher.finalize())
     }
 
     /// The place of a position in the script, or in the module that `source` names.

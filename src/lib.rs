@@ -15,6 +15,7 @@ pub mod event;
 pub mod secret;
 
 pub mod duration;
+pub mod hex;
 pub mod memory;
 pub mod stop;
 

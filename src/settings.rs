@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::action;
 use crate::duration::Lasting;
 use crate::error::Diagnostic;
+use crate::hex;
 use crate::secret::Secret;
 
 /// Where the server listens if nothing is said.
@@ -151,6 +152,13 @@ pub struct TokenSettings {
     /// Requests per second it may make; more are answered 429. Absent means no limit.
     #[serde(default)]
     pub requests_per_second_max: Option<std::num::NonZeroU32>,
+}
+
+impl TokenSettings {
+    /// The hash; nothing if it is not written as one.
+    pub fn hash_bytes(&self) -> Option<[u8; 32]> {
+        hex::decode(self.hash.strip_prefix("sha256:")?)
+    }
 }
 
 /// `[spool]`
@@ -317,8 +325,7 @@ impl Settings {
         }
         mistakes.extend(self.log.check());
         for token in &self.token {
-            let hex = token.hash.strip_prefix("sha256:").unwrap_or("");
-            if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            if token.hash_bytes().is_none() {
                 let message = format!(
                     "the token `{}` has no hash of the form sha256:…",
                     token.name

@@ -1,10 +1,12 @@
 //! JSON bodies as events.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use vigie::event::{Incoming, Meta, Value};
 use vigie::source::json::{EVENTS_MAX, JsonError, VALUES_MAX, decode, decode_or_keep};
+use vigie::source::parcel::Parcel;
 
 fn meta() -> Meta {
     Meta::new("http", Timestamp::UNIX_EPOCH)
@@ -49,15 +51,38 @@ fn array_is_all_or_none() {
 }
 
 #[test]
-fn elements_of_an_array_do_not_share_a_message_id() {
-    let mut meta = meta();
-    meta.message_id = Some("key".to_owned());
-    let events = decode(b"[1, 2]", meta).unwrap();
-    let ids: Vec<_> = events
-        .iter()
-        .map(|event| event.meta.message_id.as_deref())
-        .collect();
-    assert_eq!(ids, [Some("key#0"), Some("key#1")]);
+fn events_of_one_parcel_do_not_share_a_message_id_whichever_door_they_came_by() {
+    let ids = |body: &str, hook: Option<&str>| -> Vec<String> {
+        let parcel = Parcel {
+            content_type: "application/json".to_owned(),
+            source: String::new(),
+            peer: String::new(),
+            message_id: Some("key".to_owned()),
+            received_at: Timestamp::UNIX_EPOCH,
+            extra: BTreeMap::new(),
+            body: body.as_bytes().to_vec(),
+        };
+        let events = match hook {
+            Some(kind) => parcel.open_hook(kind),
+            None => parcel.open(),
+        };
+        let id = |event: Incoming| event.meta.message_id.unwrap();
+        events.unwrap().into_iter().map(id).collect()
+    };
+    let alerts = r#"{"alerts": [{"status": "firing"}, {"status": "firing"}]}"#;
+    let problems = r#"[{"status": "PROBLEM"}, {"status": "OK"}]"#;
+    let several = [
+        ("[1, 2]", None),
+        ("[1, 2]", Some("generic")),
+        (alerts, Some("alertmanager")),
+        (problems, Some("zabbix")),
+    ];
+    for (body, hook) in several {
+        assert_eq!(ids(body, hook), ["key#0", "key#1"], "{hook:?}");
+    }
+    for (body, hook) in [("{}", None), ("[1]", None), ("[1]", Some("generic"))] {
+        assert_eq!(ids(body, hook), ["key"], "{body} {hook:?}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "what everything speaks of",
         &[
-            "error", "event", "secret", "clock", "duration", "memory", "encoding", "stop",
+            "error", "event", "secret", "clock", "duration", "memory", "encoding", "hex", "stop",
         ],
     ),
     ("the store", &["store"]),
