@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Place;
 use crate::hex;
+use crate::leak::Leaked;
 
 /// Largest source of one script or module, in bytes.
 pub const SOURCE_BYTES_MAX: usize = 64 * 1024;
@@ -83,6 +84,8 @@ pub struct Script {
     pub has_filter: bool,
     /// [`Bundle::version`].
     pub version: String,
+    /// What its steps left behind.
+    pub leaked: Leaked,
 }
 
 impl Script {

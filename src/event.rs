@@ -31,8 +31,7 @@ pub enum Value {
     Char(char),
     /// Unicode text.
     Text(String),
-    /// Bytes that are not text; copies share them, so that an attachment is in memory once. In a box,
-    /// so that every other value stays small.
+    /// Bytes that are not text, shared by copies; in a box, so that other values stay small.
     Bytes(Box<Bytes>),
     /// An ordered list.
     List(Vec<Value>),
@@ -105,7 +104,7 @@ impl Value {
 
     /// As JSON: bytes become base64 text, a float that JSON cannot say becomes `null`.
     pub fn to_json(&self) -> serde_json::Value {
-        use base64::Engine as _;
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
         use serde_json::Value as Json;
         match self {
             Value::Null => Json::Null,
@@ -114,9 +113,7 @@ impl Value {
             Value::Float(number) => Json::from(*number),
             Value::Char(char) => Json::String(char.to_string()),
             Value::Text(text) => Json::String(text.clone()),
-            Value::Bytes(bytes) => {
-                Json::String(base64::engine::general_purpose::STANDARD.encode(&**bytes))
-            }
+            Value::Bytes(bytes) => Json::String(STANDARD.encode(&**bytes)),
             Value::Secret(_) => Json::String("***".to_owned()),
             Value::List(items) => Json::Array(items.iter().map(Value::to_json).collect()),
             Value::Map(map) => Json::Object(

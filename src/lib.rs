@@ -26,6 +26,7 @@ pub mod engine;
 pub mod fault;
 pub mod gate;
 pub mod host;
+pub mod leak;
 mod lexicon;
 mod resolver;
 pub mod step;

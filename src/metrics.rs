@@ -46,6 +46,8 @@ pub struct Metrics {
     pub dropped: Family<InChannel, Gauge>,
     /// Steps of scripts.
     pub steps: Counter,
+    /// Memory that scripts left behind.
+    pub leaked: Gauge,
     /// Tries of actions that failed.
     pub failures: Counter,
     actions: Histogram,
@@ -62,6 +64,7 @@ impl Default for Metrics {
             depth: Family::default(),
             dropped: Family::default(),
             steps: Counter::default(),
+            leaked: Gauge::default(),
             failures: Counter::default(),
             actions: Histogram::new(exponential_buckets(0.001, 4.0, 10)),
             ended: Family::default(),
@@ -99,6 +102,11 @@ impl Metrics {
             self.dropped.clone(),
         );
         registry.register("steps", "Steps of scripts", self.steps.clone());
+        registry.register(
+            "leaked_bytes",
+            "Memory that scripts left behind in closures that hold themselves",
+            self.leaked.clone(),
+        );
         registry.register(
             "action_failures",
             "Tries of actions that failed",

@@ -28,6 +28,7 @@ mod house_postfix;
 mod house_redmine;
 mod house_snmptrapd;
 mod http_action;
+mod leaks;
 mod licences;
 mod mail_action;
 mod mail_weight;

@@ -22,6 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "gate",
             "host",
+            "leak",
             "step",
             "fault",
             "compile",
