@@ -30,6 +30,7 @@ mod house_snmptrapd;
 mod http_action;
 mod leaks;
 mod licences;
+mod locals;
 mod mail_action;
 mod mail_weight;
 mod mutate;
