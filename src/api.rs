@@ -167,35 +167,43 @@ async fn run(state: Server, peer: Peer, headers: HeaderMap, Named(id): Named<Str
 
 async fn runs(state: Server, peer: Peer, headers: HeaderMap, query: Query) -> Answer {
     state.admit(peer, &headers, Right::Read, None)?;
-    listing(&state, &query.0, ("runs", story::runs)).await
+    let page = page(&query.0)?;
+    if page.state.as_deref() == Some("waiting") {
+        let listed = story::waiting(&state.conductor, &page);
+        return Ok(shown("runs", listed));
+    }
+    listing(&state, page, ("runs", story::runs)).await
 }
 
 async fn dead(state: Server, peer: Peer, headers: HeaderMap, query: Query) -> Answer {
     state.admit(peer, &headers, Right::Read, None)?;
-    listing(&state, &query.0, ("dead", story::dead)).await
+    listing(&state, page(&query.0)?, ("dead", story::dead)).await
 }
 
 /// A listing of runs in one order or another.
 type List = fn(&Store, &Page) -> Result<Option<Listed>, StoreError>;
 
 /// One page of a listing, under its name.
-async fn listing(
-    state: &State,
-    query: &BTreeMap<String, String>,
-    (name, list): (&'static str, List),
-) -> Answer {
-    let after = query.get("after").map(|id| id.parse::<RunId>());
-    let page = Page {
-        limit: page_rows(query)?,
-        after: after.transpose().map_err(bad_id)?,
-        state: query.get("state").cloned(),
-    };
+async fn listing(state: &State, page: Page, (name, list): (&'static str, List)) -> Answer {
     let begin = page.after.clone();
     let store = state.conductor.store.clone();
     let listed = aside(move || list(&store, &page)).await?;
     let listed = listed.ok_or_else(|| gone(begin.as_ref().map_or("", RunId::as_str)))?;
+    Ok(shown(name, listed))
+}
+
+fn page(query: &BTreeMap<String, String>) -> Result<Page, Refusal> {
+    let after = query.get("after").map(|id| id.parse::<RunId>());
+    Ok(Page {
+        limit: page_rows(query)?,
+        after: after.transpose().map_err(bad_id)?,
+        state: query.get("state").cloned(),
+    })
+}
+
+fn shown(name: &str, listed: Listed) -> Json<Json_> {
     let next = listed.next.map(|run| run.as_str().to_owned());
-    Ok(Json(json!({ name: listed.rows, "next": next })))
+    Json(json!({ name: listed.rows, "next": next }))
 }
 
 /// Runs what waits for the disk or for a thinking thread aside, so that no other caller waits.
@@ -224,9 +232,16 @@ async fn change_run(
     Named((id, verb)): Named<(String, String)>,
 ) -> Answer {
     let id: RunId = id.parse().map_err(bad_id)?;
-    state.admit(peer, &headers, Right::Operate, Some(&id.event().channel))?;
-    let message = format!("`{verb}` is nothing that can be done with a run in this version");
-    Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", message))
+    let person = state.admit(peer, &headers, Right::Operate, Some(&id.event().channel))?;
+    match verb.as_str() {
+        "cancel" => state.cancel(&id, &person).await?,
+        "kill" => state.kill(&id, &person).await?,
+        _ => {
+            let message = format!("`{verb}` is nothing that can be done with a run");
+            return Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", message));
+        }
+    }
+    Ok(Json(json!({ "run": id.as_str() })))
 }
 
 async fn pause(

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
+use crate::event::Value;
 use crate::gate::{Answer, Gate, Question};
 use crate::leak;
 use crate::memory;
@@ -112,6 +113,19 @@ pub fn progress() -> Option<Stop> {
 /// What a host word gets, or `None` where no host word may be used.
 pub fn ask(question: Question) -> Option<Answer> {
     STEP.with_borrow_mut(|slot| slot.as_mut().and_then(|step| step.ask(question)))
+}
+
+/// Hands a closure's verdict to the gate, and stops the step: this was all that it was for.
+pub fn judged(verdict: Result<bool, Value>) {
+    STEP.with_borrow_mut(|slot| {
+        if let Some(step) = slot.as_mut() {
+            step.stop = Some(Stop::Asked);
+            step.outside += verdict.as_ref().err().map_or(0, leak::generous);
+            if let Some(gate) = step.gate.as_mut() {
+                gate.judged(verdict);
+            }
+        }
+    });
 }
 
 /// Takes a printed line; a stopped step prints nothing.

@@ -1,6 +1,8 @@
 //! The story of an event and of a run, as an operator reads it: which flows looked, what they
 //! decided, what was asked for and what came of it.
 
+use std::sync::Arc;
+
 use serde_json::{Value as Json, json};
 
 use crate::event::{Event, EventId, RunId, Value};
@@ -11,6 +13,7 @@ use crate::run::{Conductor, Interrupted};
 use crate::state::State;
 use crate::store::{Dead, RunInfo, Store, StoreError};
 use crate::tries::TriesRecord;
+use crate::wait::Wait;
 
 /// Runs that one page looks at, at most, for those in the wanted state.
 pub const SCANNED_RUNS_MAX: usize = 10_000;
@@ -98,6 +101,7 @@ pub fn of_run(conductor: &Conductor, journal: &Journal) -> Json {
         "version": journal.version(),
         "long": journal.command_count() >= COMMANDS_WARN,
         "tries": tries,
+        "waits_for": conductor.waits.of(&journal.run).map(|wait| wait.describe()),
         "journal": steps,
         "console": journal.console(),
     })
@@ -140,6 +144,21 @@ fn line(entry: &Entry, command: usize) -> Json {
         Entry::Retried(at, version) => {
             json!({ "what": "retried", "at": at.to_string(), "version": version })
         }
+        Entry::Moved(at, version) => {
+            json!({ "what": "moved", "at": at.to_string(), "version": version })
+        }
+        Entry::Seen(seen) => json!({
+            "what": "seen", "at": seen.at.to_string(), "of": seen.of,
+            "event": seen.event.to_string(),
+        }),
+        Entry::Continued(continued) => json!({
+            "what": "continued", "at": continued.at.to_string(),
+            "commands": continued.commands, "state": continued.state.to_json(),
+        }),
+        Entry::Cancel(at, until) => json!({
+            "what": "note", "at": at.to_string(),
+            "text": format!("a person cancelled the run; it may tidy up until {until}"),
+        }),
         Entry::End(end) => json!({
             "what": "end", "at": end.at.to_string(), "state": end.state.word(),
             "message": end.message, "value": end.value.to_json(),
@@ -222,6 +241,22 @@ pub fn dead(store: &Store, page: &Page) -> Result<Option<Listed>, StoreError> {
     };
     let rows = letters.iter().map(row).collect();
     Ok(Some(Listed { rows, next }))
+}
+
+/// Runs that wait, by id, with what each waits for.
+pub fn waiting(conductor: &Conductor, page: &Page) -> Listed {
+    let row = |wait: &Arc<Wait>| {
+        json!({
+            "run": wait.run.as_str(), "state": "waiting",
+            "since": wait.since.to_string(), "waits_for": wait.describe(),
+        })
+    };
+    let waits = conductor.waits.list(page.after.as_ref(), page.limit);
+    let last = waits.last().filter(|_| waits.len() == page.limit);
+    Listed {
+        next: last.map(|wait| wait.run.clone()),
+        rows: waits.iter().map(row).collect(),
+    }
 }
 
 fn row(info: &RunInfo) -> Json {

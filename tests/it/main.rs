@@ -50,6 +50,7 @@ mod store_damage;
 mod store_model;
 mod story;
 mod tidy;
+mod wait;
 mod wire;
 mod words;
 mod words_check;
