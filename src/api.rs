@@ -6,15 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State as Extracted};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value as Json_, json};
 
 use crate::access::Person;
 use crate::event::{EventId, RunId};
-use crate::metrics::in_channel;
+use crate::health;
 use crate::settings::Right;
 use crate::source::asked::{Named, Wished};
 use crate::source::http::{self, Refusal};
@@ -29,16 +28,16 @@ const PAGE_ROWS: usize = 100;
 const ORDER_BYTES_MAX: usize = 64 * 1024;
 
 type Answer = Result<Json<Json_>, Refusal>;
-type Server = Extracted<Arc<State>>;
-type Peer = ConnectInfo<SocketAddr>;
+pub(crate) type Server = Extracted<Arc<State>>;
+pub(crate) type Peer = ConnectInfo<SocketAddr>;
 
 /// Every route of the server: health, the doors, the management.
 pub fn router(state: Arc<State>) -> Router {
     let doors = http::router(Arc::clone(&state.door));
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
         .route("/api/v1/channels", get(channels))
         .route("/api/v1/flows", get(flows))
         .route("/api/v1/sources", get(sources))
@@ -68,42 +67,9 @@ async fn not_allowed() -> Refusal {
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not_allowed", message)
 }
 
-/// 200 once the store, the flows and all doors are up; this answers only when the first two are.
-async fn ready(state: Server) -> (StatusCode, String) {
-    let missing = state.doors.not_up();
-    match missing.is_empty() {
-        true => (StatusCode::OK, "ready\n".to_owned()),
-        false => {
-            let text = format!(
-                "not ready: these sources are not up: {}\n",
-                missing.join(", ")
-            );
-            (StatusCode::SERVICE_UNAVAILABLE, text)
-        }
-    }
-}
-
 async fn sources(state: Server, peer: Peer, headers: HeaderMap) -> Answer {
     state.admit(peer, &headers, Right::Read, None)?;
     Ok(Json(json!({ "sources": state.doors.lines() })))
-}
-
-async fn metrics(state: Server, peer: Peer, headers: HeaderMap) -> Result<Response, Refusal> {
-    state.admit(peer, &headers, Right::Read, None)?;
-    let metrics = &state.conductor.metrics;
-    for channel in state.conductor.channels.all() {
-        let label = in_channel(&channel.name);
-        metrics
-            .depth
-            .get_or_create(&label)
-            .set(i64::try_from(channel.depth()).unwrap_or(i64::MAX));
-        metrics
-            .dropped
-            .get_or_create(&label)
-            .set(i64::try_from(channel.dropped()).unwrap_or(i64::MAX));
-    }
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], metrics.text()).into_response())
 }
 
 async fn channels(state: Server, peer: Peer, headers: HeaderMap) -> Answer {
@@ -195,12 +161,19 @@ async fn runs(
             .ok_or_else(|| gone(run.as_str()))?;
     }
     let wanted = query.get("state").map(String::as_str);
+    if wanted == Some("waiting") {
+        let rows = story::waiting(&state.conductor, after.as_ref(), limit);
+        return Ok(Json(json!({ "runs": rows, "next": next_of(&rows, limit) })));
+    }
     let rows = story::runs(&state.conductor.store, after.as_ref(), limit, wanted)
         .map_err(|why| store_failed(&why))?;
-    let next = (rows.len() == limit)
-        .then(|| rows.last().map(|row| row["run"].clone()))
-        .flatten();
-    Ok(Json(json!({ "runs": rows, "next": next })))
+    Ok(Json(json!({ "runs": rows, "next": next_of(&rows, limit) })))
+}
+
+/// The run after which the next page begins, if there may be one.
+fn next_of(rows: &[Json_], limit: usize) -> Option<Json_> {
+    let last = rows.last().filter(|_| rows.len() == limit)?;
+    Some(last["run"].clone())
 }
 
 async fn dead(
@@ -237,10 +210,7 @@ async fn dead(
             json!({ "run": letter.run.as_str(), "at": letter.at.to_string(), "why": why })
         })
         .collect();
-    let next = (rows.len() == limit)
-        .then(|| rows.last().map(|row| row["run"].clone()))
-        .flatten();
-    Ok(Json(json!({ "dead": rows, "next": next })))
+    Ok(Json(json!({ "dead": rows, "next": next_of(&rows, limit) })))
 }
 
 async fn retry(state: Server, peer: Peer, headers: HeaderMap, Named(id): Named<String>) -> Answer {
@@ -257,9 +227,16 @@ async fn change_run(
     Named((id, verb)): Named<(String, String)>,
 ) -> Answer {
     let id: RunId = id.parse().map_err(bad_id)?;
-    state.admit(peer, &headers, Right::Operate, Some(&id.event().channel))?;
-    let message = format!("`{verb}` is nothing that can be done with a run in this version");
-    Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", message))
+    let person = state.admit(peer, &headers, Right::Operate, Some(&id.event().channel))?;
+    match verb.as_str() {
+        "cancel" => state.cancel(&id, &person).await?,
+        "kill" => state.kill(&id, &person).await?,
+        _ => {
+            let message = format!("`{verb}` is nothing that can be done with a run");
+            return Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", message));
+        }
+    }
+    Ok(Json(json!({ "run": id.as_str() })))
 }
 
 async fn pause(
@@ -349,7 +326,8 @@ async fn audit(
 }
 
 impl State {
-    fn admit(
+    /// Who asks, if they may.
+    pub(crate) fn admit(
         &self,
         ConnectInfo(peer): Peer,
         headers: &HeaderMap,

@@ -49,6 +49,7 @@ mod store;
 mod store_damage;
 mod store_model;
 mod tidy;
+mod wait;
 mod wire;
 mod words;
 mod words_check;

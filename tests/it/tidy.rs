@@ -40,14 +40,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "what a run did",
         &[
-            "entry", "journal", "replay", "attempt", "tries", "blackbox", "vault",
+            "entry", "journal", "want", "wait", "replay", "attempt", "tries", "blackbox", "vault",
         ],
     ),
     (
         "the path of an event",
         &[
-            "metrics", "channel", "claim", "locals", "keep", "perform", "recall", "versions",
-            "run", "collect", "dispatch",
+            "metrics", "waits", "channel", "claim", "locals", "keep", "perform", "recall",
+            "versions", "act", "wake", "usher", "timer", "rewait", "run", "mind", "collect",
+            "dispatch",
         ],
     ),
     ("who may call", &["access", "listener"]),
@@ -57,7 +58,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "the server",
-        &["attendance", "state", "api", "story", "operate", "server"],
+        &[
+            "attendance",
+            "state",
+            "api",
+            "health",
+            "story",
+            "operate",
+            "server",
+        ],
     ),
     ("trying without acting", &["cases", "standin"]),
     ("the command line", &["cli", "main", "bin", "lib"]),
@@ -92,6 +101,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "src/source/http.rs",
             "src/source/asked.rs",
             "src/api.rs",
+            "src/health.rs",
             "src/operate.rs",
             "src/listener.rs",
             "src/standin/",
