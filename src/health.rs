@@ -47,6 +47,8 @@ pub(crate) async fn metrics(
             .get_or_create(&label)
             .set(i64::try_from(channel.dropped()).unwrap_or(i64::MAX));
     }
+    let leaked = i64::try_from(crate::leak::total()).unwrap_or(i64::MAX);
+    metrics.leaked.set(leaked);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], metrics.text()).into_response())
 }

@@ -16,7 +16,9 @@ pub mod event;
 pub mod secret;
 
 pub mod duration;
+pub mod hex;
 pub mod memory;
+pub mod stop;
 
 // thinking: a script, and the gate between it and the world
 pub mod bundle;
@@ -25,6 +27,7 @@ pub mod engine;
 pub mod fault;
 pub mod gate;
 pub mod host;
+pub mod leak;
 mod lexicon;
 mod resolver;
 pub mod step;
