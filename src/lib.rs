@@ -82,6 +82,7 @@ pub mod api;
 pub mod attendance;
 pub mod connect;
 pub mod doors;
+mod health;
 pub mod intake;
 mod operate;
 mod post;
