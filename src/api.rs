@@ -67,9 +67,15 @@ async fn not_allowed() -> Refusal {
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not_allowed", message)
 }
 
-/// 200 once the store, the flows and the doors are up: this answers only then.
-async fn ready() -> &'static str {
-    "ready\n"
+/// 200 once the store, the flows and the doors are up: this answers only then. 503 once damage was
+/// found in the store.
+async fn ready(state: Server) -> Result<&'static str, Refusal> {
+    let Some(problems) = state.damage.get() else {
+        return Ok("ready\n");
+    };
+    let message = format!("the store is damaged ({problems} problems); see the log");
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    Err(Refusal::new(status, "store_damaged", message))
 }
 
 async fn metrics(state: Server, peer: Peer, headers: HeaderMap) -> Result<Response, Refusal> {

@@ -71,6 +71,7 @@ pub mod attendance;
 pub mod connect;
 pub mod intake;
 mod operate;
+mod patrol;
 pub mod server;
 pub mod state;
 pub mod story;

@@ -48,6 +48,10 @@ pub struct Metrics {
     pub steps: Counter,
     /// Tries of actions that failed.
     pub failures: Counter,
+    /// Things found wrong in the store.
+    pub store_damage: Gauge,
+    /// 1 once everything in the store was read and is whole.
+    pub store_verified: Gauge,
     actions: Histogram,
     ended: Family<Ended, Counter>,
 }
@@ -63,6 +67,8 @@ impl Default for Metrics {
             dropped: Family::default(),
             steps: Counter::default(),
             failures: Counter::default(),
+            store_damage: Gauge::default(),
+            store_verified: Gauge::default(),
             actions: Histogram::new(exponential_buckets(0.001, 4.0, 10)),
             ended: Family::default(),
         };
@@ -103,6 +109,16 @@ impl Metrics {
             "action_failures",
             "Tries of actions that failed",
             self.failures.clone(),
+        );
+        registry.register(
+            "store_damage",
+            "Things found wrong in the store",
+            self.store_damage.clone(),
+        );
+        registry.register(
+            "store_verified",
+            "1 once everything in the store was read and is whole",
+            self.store_verified.clone(),
         );
         registry.register(
             "action_seconds",

@@ -29,6 +29,7 @@ use crate::intake::Intake;
 use crate::journal::{Entry, Journal};
 use crate::listener::{self, Listener};
 use crate::metrics::Metrics;
+use crate::patrol;
 use crate::run::Conductor;
 use crate::state::{CannotStart, State, load};
 use crate::store::{Batch, Options, Store, StoreError};
@@ -76,7 +77,7 @@ impl Server {
         let address = listener.address().unwrap_or(house.settings.http.listen);
         note_strikes(&conductor, struck).await?;
         let (working, worked) = mpsc::channel(1);
-        let attendance = Attendance::new(Arc::clone(&conductor), working);
+        let attendance = Attendance::new(Arc::clone(&conductor), working.clone());
         let left = conductor.store.live_runs()?;
         attendance.attend(&house.flows, left).await?;
         let state = Arc::new(State::new(conductor, attendance, settings, house));
@@ -85,6 +86,7 @@ impl Server {
         let first = intake.look(&state.conductor.channels);
         let _ = tokio::time::timeout(FIRST_LOOK_MAX, first).await;
         let tasks = begin_tasks(&state, listener, intake, &stopping);
+        patrol::begin(&state, working, stopping);
         tracing::info!(%address, "ready");
         Ok(Server {
             address,

@@ -3,7 +3,7 @@
 //! Invariant: a new version of the house is taken up whole or not at all.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -74,6 +74,8 @@ pub struct State {
     pub house: RwLock<Arc<House>>,
     /// Doors and who may come in.
     pub door: Arc<Door>,
+    /// How many things are wrong in the store, once that was found.
+    pub damage: OnceLock<usize>,
 }
 
 impl Behind for Conductor {
@@ -110,6 +112,7 @@ impl State {
             settings,
             house: RwLock::new(Arc::new(house)),
             door,
+            damage: OnceLock::new(),
         }
     }
 

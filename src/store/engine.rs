@@ -74,6 +74,24 @@ impl Engine {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(open)));
     }
 
+    /// Lets the tree go, and waits for the engine's own threads to let go of the files too; false
+    /// if they still hold them after a while.
+    pub(super) fn close_whole(&self) -> bool {
+        self.close();
+        let Ok(file) = File::open(self.folder.tree_file()) else {
+            return false;
+        };
+        let began = Instant::now();
+        // The engine locks its file for as long as any of its threads has it.
+        while file.try_lock().is_err() {
+            if began.elapsed() > LOCK_PATIENCE {
+                return false;
+            }
+            std::thread::sleep(LOCK_PAUSE);
+        }
+        true
+    }
+
     fn with<T>(&self, work: impl FnOnce(&Open) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let guard = self.open.read().unwrap_or_else(PoisonError::into_inner);
         let open = guard.as_ref().ok_or_else(|| StoreError::Failed {

@@ -45,6 +45,7 @@ mod spool;
 mod store;
 mod store_damage;
 mod store_model;
+mod store_upkeep;
 mod tidy;
 mod wire;
 mod words;

@@ -57,7 +57,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "the server",
-        &["attendance", "state", "api", "story", "operate", "server"],
+        &[
+            "attendance",
+            "state",
+            "patrol",
+            "api",
+            "story",
+            "operate",
+            "server",
+        ],
     ),
     ("trying without acting", &["cases", "standin"]),
     ("the command line", &["cli", "main", "bin", "lib"]),
