@@ -22,7 +22,7 @@ use super::store_damage::{Dice, copy, engine, event_key, furnish, open_and_read,
 const MANY: u64 = 24_000;
 
 /// A store with many events, the first hundred with runs.
-fn furnish_much(folder: &Path) {
+pub fn furnish_much(folder: &Path) {
     let store = open(folder);
     for first in (1..=MANY).step_by(400) {
         commit(&store, |batch| {
@@ -62,11 +62,9 @@ fn tree_of(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 fn copies_when_opened(folder: &Path) -> bool {
     let (told, seen) = std::sync::mpsc::channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        event
-            .unwrap()
-            .paths
-            .into_iter()
-            .for_each(|path| told.send(path).unwrap());
+        // Once everything was seen nobody listens any more.
+        let paths = event.unwrap().paths.into_iter();
+        paths.for_each(|path| drop(told.send(path)));
     })
     .unwrap();
     watcher
@@ -282,7 +280,7 @@ fn a_survey_begins_again_when_the_store_was_opened_again() {
         ControlFlow::Continue(())
     });
     assert_eq!(found, Ok(Some(vec![])));
-    assert!(steps > 6, "{steps} steps are no second beginning");
+    assert!(steps > 5, "{steps} steps are no second beginning");
 }
 
 #[test]
