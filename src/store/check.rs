@@ -101,11 +101,7 @@ fn check_copy(folder: &Folder, found: &mut Found, watch: &mut Watch) -> Result<(
     each_row(&engine, |pair| {
         tally.count(&pair, &heads);
         checker.row(&pair);
-        if checker.found.rows % CHUNK_ROWS as u64 == 0 {
-            let doing = "reading rows";
-            let done = checker.found.rows;
-            watch(Progress { doing, done, of });
-        }
+        Progress::rows("reading rows", checker.found.rows, of, watch);
     })?;
     let differences = tally.differences(&summary, &heads);
     differences.into_iter().for_each(|why| checker.tell(why));

@@ -321,6 +321,8 @@ impl Committer {
         match self.reopen(&illness.error) {
             Ok(()) => {
                 Counters::add(&self.shared.counters.recoveries, 1);
+                // What the engine made of its files has not been read.
+                self.shared.set_verified(false);
                 self.room.forget();
                 tracing::info!("the store is open again");
             }
@@ -341,6 +343,9 @@ impl Committer {
     /// Opens the tree again and makes sure of everything that it shows, whether acknowledged or not.
     fn reopen(&mut self, error: &StoreError) -> Result<(), StoreError> {
         let shared = &self.shared;
+        // Until this is published rows and summary may be of different commits.
+        let mut survey = shared.survey();
+        *survey = None;
         if matches!(error, StoreError::Failed { .. }) {
             redirty(&shared.folder.tree_file())?;
         }
@@ -350,6 +355,7 @@ impl Committer {
         shared.engine.sync()?;
         self.ledger.write(&entry_of(&summary))?;
         shared.publish(summary, heads);
+        drop(survey);
         Ok(())
     }
 }

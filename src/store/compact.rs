@@ -15,7 +15,7 @@ use super::ledger::Entry;
 use super::open::{load, open};
 use super::progress::{Progress, Watch};
 use super::stop::{self, Stop};
-use super::verify::{CHUNK_ROWS, count_all, each_row};
+use super::verify::{count_watched, each_row};
 
 /// What a compaction did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,8 +46,8 @@ pub fn compact(
     let _lock = folder.hold()?;
     let bytes_before = tree_bytes(&folder);
     let fresh = folder.compacting();
-    let rows = match write_anew(&folder, &fresh, watch) {
-        Ok(rows) => rows,
+    let (rows, stop) = match write_anew(&folder, &fresh, watch) {
+        Ok(written) => written,
         Err(why) => {
             remove_folder(&fresh.0)?;
             return Err(why);
@@ -57,7 +57,7 @@ pub fn compact(
     folder.exchange(&fresh)?;
     watch(Progress::step("removing the old files"));
     remove_folder(&fresh.0)?;
-    if let Err(why) = stop::leave(&folder, Stop { verified: true }) {
+    if let Err(why) = stop::leave(&folder, stop) {
         tracing::debug!(%why, "the next start takes this for an unclean stop");
     }
     Ok(CompactSummary {
@@ -74,27 +74,30 @@ fn tree_bytes(folder: &Folder) -> u64 {
         .sum()
 }
 
-/// A database at `fresh` with the same rows, on disk and verified; answers how many.
-fn write_anew(folder: &Folder, fresh: &Folder, watch: &mut Watch) -> Result<u64, StoreError> {
-    watch(Progress::step("verifying the database"));
+/// A database at `fresh` with the same rows, on disk and verified; answers how many, and what the
+/// note of this stop says: bodies were not read, so it is what the last one said.
+fn write_anew(
+    folder: &Folder,
+    fresh: &Folder,
+    watch: &mut Watch,
+) -> Result<(u64, Stop), StoreError> {
+    watch(Progress::step("opening the database"));
     let old = open(folder)?;
-    count_all(&old.engine, &old.summary, &old.heads)?;
+    count_watched(&old.engine, (&old.summary, &old.heads), watch)?;
     remove_folder(&fresh.0)?;
     make_folder(&fresh.0)?;
     make_folder(&fresh.tree())?;
     let of = old.summary.rows() + 1;
-    let copied = copy_rows(&old.engine, fresh, &mut |done| {
-        let doing = "copying rows";
-        watch(Progress { doing, done, of });
-    });
+    let copied = copy_rows(&old.engine, fresh, of, watch);
     old.engine.close_whole();
     copied?;
     watch(Progress::step("verifying the copy"));
-    verify_anew(fresh, &old.ledger.read()?)?;
-    Ok(of)
+    verify_anew(fresh, &old.ledger.read()?, watch)?;
+    let verified = old.verified;
+    Ok((of, Stop { verified }))
 }
 
-fn copy_rows(from: &Engine, fresh: &Folder, told: &mut dyn FnMut(u64)) -> Result<(), StoreError> {
+fn copy_rows(from: &Engine, fresh: &Folder, of: u64, watch: &mut Watch) -> Result<(), StoreError> {
     let to = Engine::open(fresh)?;
     let (mut some, mut weight, mut done) = (Changes::new(), 0, 0);
     let mut written = Ok(());
@@ -106,9 +109,7 @@ fn copy_rows(from: &Engine, fresh: &Folder, told: &mut dyn FnMut(u64)) -> Result
             written = to.apply(&some);
             (some, weight) = (Changes::new(), 0);
         }
-        if done % CHUNK_ROWS as u64 == 0 {
-            told(done);
-        }
+        Progress::rows("copying rows", done, of, watch);
     })?;
     written?;
     to.apply(&some)?;
@@ -118,10 +119,10 @@ fn copy_rows(from: &Engine, fresh: &Folder, told: &mut dyn FnMut(u64)) -> Result
 }
 
 /// Opens what was written and holds all of it against the ledger and its own summary.
-fn verify_anew(fresh: &Folder, entry: &Entry) -> Result<(), StoreError> {
+fn verify_anew(fresh: &Folder, entry: &Entry, watch: &mut Watch) -> Result<(), StoreError> {
     let engine = Engine::open(fresh)?;
-    let verified =
-        load(&engine, entry).and_then(|(summary, heads)| count_all(&engine, &summary, &heads));
+    let verified = load(&engine, entry)
+        .and_then(|(summary, heads)| count_watched(&engine, (&summary, &heads), watch));
     engine.close_whole();
     verified?;
     sync_tree(fresh)

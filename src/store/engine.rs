@@ -16,7 +16,7 @@ use super::folder::{Folder, sync_folder};
 use super::keys::{Key, after};
 
 /// Bytes of pages that the engine keeps in memory.
-const CACHE_BYTES: u64 = 64 << 20;
+const CACHE_BYTES: u64 = 16 << 20;
 /// A page over a quarter of this would go to a file that the engine never syncs; a leaf holds
 /// about 17 rows of at most 8 KiB, so a quarter of 1 MiB leaves room.
 const SEGMENT_BYTES: usize = 1 << 20;

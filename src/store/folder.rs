@@ -60,6 +60,12 @@ impl Folder {
         Folder(self.0.join("compacting"))
     }
 
+    /// Stands among copied files of the engine once all are there, and goes where they go: since
+    /// which start of the system that is so.
+    pub(super) fn copied_since(&self) -> PathBuf {
+        self.tree().join("whole")
+    }
+
     /// The note of a clean stop.
     pub(super) fn stopped(&self) -> PathBuf {
         self.0.join("stopped")

@@ -34,6 +34,7 @@ pub(super) struct Opened {
 /// Opens what is in `folder`, which the caller holds, or makes an empty store.
 pub(super) fn open(folder: &Folder) -> Result<Opened, StoreError> {
     folder.settle()?;
+    Untouched::settle(folder)?;
     // What a check, a repair or a compaction that was cut off left is of no use.
     remove_folder(&folder.workshop().0)?;
     remove_folder(&folder.compacting().0)?;

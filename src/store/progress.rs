@@ -2,6 +2,8 @@
 //!
 //! Invariant: however much is wrong, what is told has a bound; what is over it is counted.
 
+use super::verify::CHUNK_ROWS;
+
 /// Problems that are named one by one; further ones are counted.
 pub const PROBLEMS_NAMED_MAX: usize = 1_000;
 
@@ -23,6 +25,13 @@ impl Progress {
             doing,
             done: 0,
             of: 0,
+        }
+    }
+
+    /// Tells of one more row, now and then.
+    pub(super) fn rows(doing: &'static str, done: u64, of: u64, watch: &mut Watch) {
+        if done.is_multiple_of(CHUNK_ROWS as u64) {
+            watch(Progress { doing, done, of });
         }
     }
 }

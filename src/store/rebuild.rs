@@ -21,7 +21,7 @@ use super::record::{self, Content, Row, Stored};
 use super::runs::RunRow;
 use super::site::Site;
 use super::summary::{Head, Summary};
-use super::verify::{CHUNK_ROWS, each_of};
+use super::verify::each_of;
 use crate::event::RunId;
 
 /// Rows that are made anew from others.
@@ -151,10 +151,7 @@ impl Builder<'_> {
         let mut done = 0;
         site.pass_from(source, &[], &mut |plan, (key, bytes)| {
             done += 1;
-            if done % CHUNK_ROWS as u64 == 0 {
-                let doing = "saving rows";
-                watch(Progress { doing, done, of: 0 });
-            }
+            Progress::rows("saving rows", done, 0, watch);
             let is_derived = key.first().is_some_and(|kind| DERIVED.contains(kind));
             match readable(bodies, &(key, bytes)) {
                 Ok(row) => {

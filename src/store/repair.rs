@@ -116,26 +116,29 @@ fn gather(
         let Ok(engine) = Engine::open(&copy) else {
             continue;
         };
-        if is_whole(&engine, ledger) {
+        if is_whole(&engine, ledger, watch) {
             return Ok((format!("the database, {way}"), engine));
         }
         engine.close();
     }
-    watch(Progress::step("looking for rows in the raw file"));
     let mut salvage = Salvage::new(Engine::open(&bench(folder, "salvaged")?)?);
     if let Ok(engine) = Engine::open(&copy) {
         salvage.tree(&engine)?;
         engine.close();
     }
-    salvage.file(&folder.tree_file())?;
+    salvage.file(&folder.tree_file(), watch)?;
     let way = "the raw file of the database, row by row".to_owned();
     Ok((way, salvage.finish()?))
 }
 
 /// True if the tree holds all it should; rows may be damaged, none may be missing.
-fn is_whole(engine: &Engine, ledger: Option<&Entry>) -> bool {
+fn is_whole(engine: &Engine, ledger: Option<&Entry>, watch: &mut Watch) -> bool {
     let mut rows = 0;
-    if verify::each_row(engine, |_| rows += 1).is_err() {
+    let read = verify::each_row(engine, |_| {
+        rows += 1;
+        Progress::rows("counting rows", rows, 0, watch);
+    });
+    if read.is_err() {
         return false;
     }
     let Ok(Some(summary)) = read_summary(engine) else {

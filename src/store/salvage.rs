@@ -12,6 +12,7 @@ use super::batch::{BATCH_BYTES_MAX, INLINE_BYTES_MAX};
 use super::engine::{Changes, Engine};
 use super::error::StoreError;
 use super::keys::Key;
+use super::progress::{Progress, Watch};
 use super::record::{self, Content, MAGIC, Row};
 use super::verify::each_row;
 
@@ -57,7 +58,7 @@ impl Salvage {
     }
 
     /// Every whole row in the bytes of `path`; none if there is no such file.
-    pub(super) fn file(&mut self, path: &Path) -> Result<(), StoreError> {
+    pub(super) fn file(&mut self, path: &Path, watch: &mut Watch) -> Result<(), StoreError> {
         let Ok(file) = File::open(path) else {
             return Ok(());
         };
@@ -65,6 +66,11 @@ impl Salvage {
         let mut window = Vec::new();
         let mut at = 0;
         while at < length {
+            watch(Progress {
+                doing: "looking for rows in the raw file, byte",
+                done: at,
+                of: length,
+            });
             let fresh = WINDOW_BYTES.min(usize::try_from(length - at).unwrap_or(WINDOW_BYTES));
             let old = window.len();
             window.resize(old + fresh, 0);

@@ -9,6 +9,7 @@ use super::engine::{Engine, Pair};
 use super::error::StoreError;
 use super::keys::{self, KINDS, split_number, words};
 use super::plan::Heads;
+use super::progress::{Progress, Watch};
 use super::record;
 use super::summary::{Head, Summary};
 use crate::event::EventId;
@@ -151,8 +152,22 @@ pub(super) fn count_all(
     summary: &Summary,
     heads: &Heads,
 ) -> Result<(), StoreError> {
+    count_watched(engine, (summary, heads), &mut |_| {})
+}
+
+/// The same, telling how far it has come.
+pub(super) fn count_watched(
+    engine: &Engine,
+    (summary, heads): (&Summary, &Heads),
+    watch: &mut Watch,
+) -> Result<(), StoreError> {
     let mut tally = Tally::new();
-    each_row(engine, |pair| tally.count(&pair, heads))?;
+    let (mut done, of) = (0, summary.rows() + 1);
+    each_row(engine, |pair| {
+        tally.count(&pair, heads);
+        done += 1;
+        Progress::rows("counting rows", done, of, watch);
+    })?;
     let differences = tally.differences(summary, heads);
     if differences.is_empty() {
         return Ok(());

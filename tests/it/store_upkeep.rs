@@ -171,6 +171,31 @@ fn a_damaged_store_is_put_back_byte_for_byte_after_any_stop() {
 }
 
 #[test]
+fn a_process_killed_while_it_opens_a_store_leaves_the_copy_that_is_put_back() {
+    let folder = TempDir::new().unwrap();
+    furnish(folder.path());
+    let truth = open_and_read(folder.path()).unwrap();
+    std::fs::remove_file(folder.path().join("stopped")).unwrap();
+    let (tree, opening) = (folder.path().join("tree"), folder.path().join("opening"));
+    let this_boot = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap();
+    let leave_half_opened = |boot: &[u8]| {
+        std::fs::create_dir_all(&opening).unwrap();
+        copy(&tree, &opening.join("tree"));
+        std::fs::write(opening.join("tree/whole"), boot).unwrap();
+        let file = std::fs::File::options().write(true).open(tree.join("db"));
+        file.unwrap().set_len(100).unwrap();
+    };
+    leave_half_opened(&this_boot);
+    assert!(open_and_read(folder.path()).unwrap() == truth);
+    assert!(!opening.exists());
+    // One from before the system went down may be half written.
+    leave_half_opened(b"another start of the system");
+    assert!(open_and_read(folder.path()).is_err());
+    assert_eq!(std::fs::metadata(tree.join("db")).unwrap().len(), 100);
+    assert!(!tree.join("whole").exists());
+}
+
+#[test]
 fn what_was_not_verified_stays_so_over_a_clean_stop() {
     let folder = TempDir::new().unwrap();
     furnish_much(folder.path());
@@ -242,10 +267,12 @@ fn churn(store: &Store, number: u64) {
             .unwrap();
         batch.append(&run, b"x".to_vec());
         batch.set_attempts(&run, number.to_le_bytes().to_vec());
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             batch.finish(&run, End::Done, at(1));
         }
-        let value = (number % 2 == 0).then(|| number.to_le_bytes().to_vec());
+        let value = number
+            .is_multiple_of(2)
+            .then(|| number.to_le_bytes().to_vec());
         batch.set_state("alert/churn", "n", value).unwrap();
     });
 }
