@@ -357,6 +357,20 @@ fn a_check_of_many_rows_says_how_far_it_is_and_names_what_is_wrong() {
     assert_eq!(open(folder.path()).counts().events, MANY);
 }
 
+#[test]
+fn a_check_holds_bodies_against_the_rows_that_refer_to_them() {
+    let folder = TempDir::new().unwrap();
+    furnish(folder.path());
+    let tree = engine(folder.path());
+    let reference = tree.scan_prefix(b"b").keys().next().unwrap().unwrap();
+    tree.remove(reference).unwrap().unwrap();
+    tree.flush().unwrap();
+    drop(tree);
+    let problems = check(folder.path()).unwrap().problems.join("\n");
+    let expected = "the body references: they do not match the rows";
+    assert!(problems.contains(expected), "{problems}");
+}
+
 /// The key of a run of the flow `open` of the channel `alert`, as the format has it.
 fn run_key(number: u64) -> Vec<u8> {
     [b"Ralert\0".as_slice(), &number.to_be_bytes(), b"open"].concat()
