@@ -1,8 +1,8 @@
 //! A whole store out of the rows that could be saved: indexes, heads, references and the summary
 //! are worked out anew from events, runs, journals and dead letters.
 //!
-//! Invariant: what comes out passes `check`. A run whose journal has a hole is blocked, because
-//! going on from there could do things twice; a person looks at it. The rows go by, some at a
+//! Invariant: what comes out passes `check`. A run whose journal has a hole, or whose event is gone,
+//! is blocked, because going on from there could do things twice; a person looks at it. The rows go by, some at a
 //! time, from one database into the other; only what is known of each channel is held.
 
 use std::collections::{BTreeMap, HashMap};
@@ -236,10 +236,19 @@ impl Builder<'_> {
         while whole < row.entries && plan.has(&keys::journal(run, whole))? {
             whole += 1;
         }
-        if whole < row.entries && row.end.is_none() {
+        let event = run.event();
+        let began = event.number < plan.head(&event.channel).next;
+        let why = match (
+            whole < row.entries,
+            began && !plan.has(&keys::event(&event))?,
+        ) {
+            (true, _) => Some(format!("its journal is whole only up to {whole}")),
+            (false, true) => Some("its event is missing".to_owned()),
+            (false, false) => None,
+        };
+        if let (Some(why), None) = (why, row.end) {
             row.end = Some((End::Blocked, row.began_at));
-            let text = format!("run {run}: blocked, its journal is whole only up to {whole}");
-            self.changed.add(text);
+            self.changed.add(format!("run {run}: blocked, {why}"));
         }
         row.entries = whole;
         let name = Stored::inline(run.as_str().as_bytes().to_vec());

@@ -84,7 +84,11 @@ pub fn repair_watched(
     source.close();
     let path = quarantine.folder.0.clone();
     let quarantined = quarantine.finish()?;
-    replace(&folder, &fresh, &path, &summary)?;
+    watch(Progress::step("putting it in its place"));
+    exchange(&folder, &fresh, &path)?;
+    watch(Progress::step("writing the ledger"));
+    Ledger::create(&folder.ledger(), &entry_of(&summary))?;
+    sync_folder(&folder.0)?;
     remove_folder(&workshop.0)?;
     Ok(RepairSummary {
         way,
@@ -172,12 +176,7 @@ fn fill_anew<T>(
 
 /// Puts the new database in the place of the old one, which goes into the quarantine. The new one
 /// is a commit ahead of the ledger, as after a crash, until that is written too.
-fn replace(
-    folder: &Folder,
-    fresh: &Folder,
-    quarantine: &Path,
-    summary: &Summary,
-) -> Result<(), StoreError> {
+fn exchange(folder: &Folder, fresh: &Folder, quarantine: &Path) -> Result<(), StoreError> {
     let old = Folder(quarantine.to_owned());
     if folder.ledger().exists() {
         let io = |why| StoreError::io(&old.ledger(), &why);
@@ -185,7 +184,5 @@ fn replace(
     }
     std::fs::rename(fresh.tree(), old.tree()).map_err(|why| StoreError::io(&fresh.tree(), &why))?;
     folder.exchange(&old)?;
-    remove_file(&folder.stopped())?;
-    Ledger::create(&folder.ledger(), &entry_of(summary))?;
-    sync_folder(&folder.0)
+    remove_file(&folder.stopped())
 }

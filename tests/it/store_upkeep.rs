@@ -393,6 +393,110 @@ fn many_rows_are_saved_from_a_database_that_cannot_be_opened() {
     assert_eq!(push(&store, "alert", &event("new")).number, MANY + 1);
 }
 
+/// Leaves nothing of the database but these rows in its raw file, the first one across the border
+/// of what is read at a time.
+fn leave_rows(folder: &Path, is_left: impl Fn(&[u8]) -> bool) {
+    let tree = engine(folder);
+    let rows = tree.iter().map(Result::unwrap);
+    let rows: Vec<_> = rows
+        .filter(|(key, _)| is_left(key))
+        .map(|(_, row)| row)
+        .collect();
+    drop(tree);
+    std::fs::remove_dir_all(folder.join("tree")).unwrap();
+    std::fs::create_dir(folder.join("tree")).unwrap();
+    let mut raw = vec![0; (1 << 20) - 9];
+    rows.iter().for_each(|row| raw.extend_from_slice(row));
+    std::fs::write(folder.join("tree/db"), raw).unwrap();
+}
+
+#[test]
+fn rows_across_a_border_are_saved_too() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path());
+    for number in 1..=3 {
+        push(&store, "alert", &event(&number.to_string()));
+    }
+    drop(store);
+    leave_rows(folder.path(), |_| true);
+    let done = repair(folder.path()).unwrap();
+    assert_eq!((done.quarantined, done.changed), (vec![], vec![]));
+    assert_eq!(open(folder.path()).counts().events, 3);
+}
+
+#[test]
+fn what_hangs_on_lost_rows_is_put_aside_and_said() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path());
+    for number in 1..=9 {
+        push(&store, "alert", &event(&number.to_string()));
+        let run = run(&format!("alert/{number}/open"));
+        for entry in 0..4 {
+            commit(&store, |batch| batch.append(&run, vec![entry]));
+        }
+    }
+    commit(&store, |batch| {
+        batch.take(&super::store::id("alert/2"), "pop");
+        batch.take(&super::store::id("alert/9"), "pop");
+        batch.put_timer(at(5), &run("alert/7/open"), 1);
+        batch.put_timer(at(5), &run("alert/8/open"), 1);
+    });
+    let order: Vec<_> = store
+        .runs(None, 99)
+        .unwrap()
+        .into_iter()
+        .map(|info| info.run)
+        .collect();
+    drop(store);
+    let second_entry = [
+        b"Jalert\0".as_slice(),
+        &4_u64.to_be_bytes(),
+        b"open\0",
+        &[0, 0, 0, 1],
+    ];
+    let lost = [event_key(2), run_key(7), second_entry.concat()];
+    leave_rows(folder.path(), |key| !lost.contains(&key.to_vec()));
+    let done = repair(folder.path()).unwrap();
+    assert_eq!(check(folder.path()).unwrap().problems, Vec::<String>::new());
+    let aside = done.quarantined.join("\n");
+    for expected in [
+        "the taken mark of event alert/2: there is no such event",
+        "journal of run alert/4/open, entry 3: an entry before it is missing",
+        "journal of run alert/4/open, entry 4: an entry before it is missing",
+        "journal of run alert/7/open, entry 1: its run is missing",
+        "a timer of run alert/7/open: its run is not live",
+    ] {
+        assert!(aside.contains(expected), "{expected} is not in\n{aside}");
+    }
+    assert_eq!(done.quarantined.len(), 8, "{aside}");
+    let rows = std::fs::read_to_string(done.quarantine.join("rows")).unwrap();
+    assert_eq!(rows.lines().count(), 8);
+    let changed = [
+        "channel alert: its events are whole only from 3 on",
+        "run alert/2/open: blocked, its event is missing",
+        "run alert/4/open: blocked, its journal is whole only up to 1",
+    ];
+    assert_eq!(done.changed, changed);
+    let store = open(folder.path());
+    assert_eq!(store.blocked_runs().unwrap().len(), 2);
+    assert_eq!(store.due(at(10), 10).unwrap().len(), 1);
+    let counts = store.channel_counts("alert");
+    assert_eq!(
+        (counts.kept, counts.taken, counts.floor, counts.tail),
+        (8, 1, 3, 9)
+    );
+    let mut left = store.runs(None, 99).unwrap();
+    left.retain(|info| order.contains(&info.run));
+    let expected: Vec<_> = order
+        .iter()
+        .filter(|id| **id != run("alert/7/open"))
+        .collect();
+    assert!(
+        left.iter().map(|info| &info.run).eq(expected),
+        "in the old order"
+    );
+}
+
 #[test]
 fn compaction_gives_back_what_is_not_needed_and_keeps_everything() {
     let folder = TempDir::new().unwrap();
