@@ -17,7 +17,7 @@ use super::open::{load, read_ledger};
 use super::plan::{Heads, count};
 use super::progress::{Progress, Sentences, Watch};
 use super::record::{self, Content, Row};
-use super::runs::RunRow;
+use super::run_row::RunRow;
 use super::verify::{CHUNK_ROWS, Tally, each_row};
 use crate::event::{EventId, RunId};
 
@@ -200,7 +200,7 @@ impl Checker<'_> {
                     self.wrong(words(key), "its reference is missing");
                 }
             }
-            kind @ (keys::LIVE | keys::BLOCKED | keys::ENDED | keys::TIMER) => {
+            kind @ (keys::LIVE | keys::BLOCKED | keys::ENDED | keys::TIMER | keys::WAIT) => {
                 let run = match kind {
                     keys::TIMER => split_timer(key).map(|(_, run, _)| run),
                     keys::ENDED => split_timed(key).map(|(_, run)| run),
@@ -231,8 +231,9 @@ impl Checker<'_> {
     /// A run against its journal, the index of its state, and its event.
     fn run(&mut self, run: &RunId, row: &RunRow) -> Result<(), StoreError> {
         let records = self.records(run)?;
-        if records != u64::from(row.entries) {
-            let why = format!("its journal has {records} records of {}", row.entries);
+        let expected = row.entries.saturating_sub(row.dropped);
+        if records != u64::from(expected) {
+            let why = format!("its journal has {records} records of {expected}");
             self.wrong(format!("run {run}"), &why);
         }
         let place = row.place(run);
@@ -283,7 +284,7 @@ impl Checker<'_> {
     fn place(&mut self, key: &Key, run: &RunId) -> Result<(), StoreError> {
         let row = self.run_row(run)?;
         let right = match key.first() {
-            Some(&keys::TIMER) => row.is_some_and(|row| row.end.is_none()),
+            Some(&(keys::TIMER | keys::WAIT)) => row.is_some_and(|row| row.end.is_none()),
             _ => row.is_some_and(|row| row.place(run) == *key),
         };
         if !right {

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::batch::End;
 use super::bodies::Bodies;
 use super::codec::{Reader, Writer};
 use super::engine::{Engine, Pair};
@@ -18,7 +17,7 @@ use super::plan::Plan;
 use super::progress::{Progress, Sentences, Watch};
 use super::quarantine::Quarantine;
 use super::record::{self, Content, Row, Stored};
-use super::runs::RunRow;
+use super::run_row::{End, RunRow};
 use super::site::Site;
 use super::summary::{Head, Summary};
 use super::verify::each_of;
@@ -232,7 +231,7 @@ impl Builder<'_> {
             row.order = plan.summary.next_order;
             plan.summary.next_order += 1;
         }
-        let mut whole = 0;
+        let mut whole = row.dropped;
         while whole < row.entries && plan.has(&keys::journal(run, whole))? {
             whole += 1;
         }
@@ -251,6 +250,7 @@ impl Builder<'_> {
             self.changed.add(format!("run {run}: blocked, {why}"));
         }
         row.entries = whole;
+        row.first = row.first.min(whole);
         let name = Stored::inline(run.as_str().as_bytes().to_vec());
         plan.put_new(keys::counted(keys::ORDER, row.order), &name);
         plan.put_inline(row.place(run), Vec::new())?;
@@ -271,22 +271,33 @@ impl Builder<'_> {
             };
             let entries = row.and_then(|row| RunRow::decode(&pair.0, &row).ok());
             match (parts, entries) {
-                (Some((_, entry)), Some(row)) if entry < row.entries => Ok(()),
+                (Some((_, entry)), Some(row)) if (row.dropped..row.entries).contains(&entry) => {
+                    Ok(())
+                }
+                (Some((_, entry)), Some(row)) if entry < row.dropped => {
+                    self.put_aside(plan, pair, "the journal begins after it")
+                }
                 (_, Some(_)) => self.put_aside(plan, pair, "an entry before it is missing"),
                 (_, None) => self.put_aside(plan, pair, "its run is missing"),
             }
         })
     }
 
-    /// Timers of runs that are not live.
+    /// Timers and waits of runs that are not live.
     fn timers(&mut self, site: &mut Site) -> Result<(), StoreError> {
-        site.pass(&[keys::TIMER], &mut |plan, pair| {
-            let run = split_timer(&pair.0).map(|(_, run, _)| keys::run(keys::LIVE, &run));
-            match run {
-                Some(live) if plan.has(&live)? => Ok(()),
-                _ => self.put_aside(plan, pair, "its run is not live"),
-            }
-        })
+        for kind in [keys::TIMER, keys::WAIT] {
+            site.pass(&[kind], &mut |plan, pair| {
+                let run = match kind {
+                    keys::TIMER => split_timer(&pair.0).map(|(_, run, _)| run),
+                    _ => split_run(&pair.0),
+                };
+                match run.map(|run| keys::run(keys::LIVE, &run)) {
+                    Some(live) if plan.has(&live)? => Ok(()),
+                    _ => self.put_aside(plan, pair, "its run is not live"),
+                }
+            })?;
+        }
+        Ok(())
     }
 }
 

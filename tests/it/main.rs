@@ -47,6 +47,7 @@ mod store_damage;
 mod store_model;
 mod store_upkeep;
 mod tidy;
+mod wait;
 mod wire;
 mod words;
 mod words_check;

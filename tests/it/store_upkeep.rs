@@ -266,7 +266,7 @@ fn churn(store: &Store, number: u64) {
             .push("alert", &event(&format!("while surveyed {number}")), None)
             .unwrap();
         batch.append(&run, b"x".to_vec());
-        batch.set_attempts(&run, number.to_le_bytes().to_vec());
+        batch.set_attempts(&run, Some(number.to_le_bytes().to_vec()));
         if number.is_multiple_of(3) {
             batch.finish(&run, End::Done, at(1));
         }
