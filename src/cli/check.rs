@@ -6,14 +6,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::{Common, report};
-use crate::config::House;
 use crate::connect;
-use crate::engine::Engine;
 use crate::error::Exit;
-use crate::host;
 use crate::listener;
 use crate::store::{self, Progress, StoreError};
-use crate::thinkers::Thinkers;
 
 /// How often a work on the whole store says how far it has come.
 const SAY_EVERY: Duration = Duration::from_secs(2);
@@ -38,15 +34,9 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self, common: &Common) -> Exit {
-        let Ok(thinkers) = Thinkers::start(Engine::new(host::words())) else {
-            return Exit::Bug;
-        };
-        let house = match House::load(common.settings.as_deref(), &thinkers) {
-            Ok(house) => house,
-            Err(mistakes) => {
-                report::mistakes(&mistakes);
-                return Exit::Configuration;
-            }
+        let (_, house) = match common.house() {
+            Ok(loaded) => loaded,
+            Err(exit) => return exit,
         };
         let mut mistakes = connect::services(&house).err().unwrap_or_default();
         mistakes.extend(listener::tls(&house.settings.http).err());
@@ -55,8 +45,9 @@ impl Check {
             return Exit::Configuration;
         }
         report::line(&format!(
-            "{} channels and {} flows are fine",
+            "{} channels, {} sources and {} flows are fine",
             house.channels.len(),
+            house.sources.len(),
             house.flows.len()
         ));
         let folder = &house.settings.data;

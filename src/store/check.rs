@@ -7,6 +7,8 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
+
 use super::bodies::{Bodies, Hash};
 use super::engine::{Engine, Pair};
 use super::error::StoreError;
@@ -152,7 +154,7 @@ impl Checker<'_> {
         self.found.rows += 1;
         let checked = record::decode(key, bytes).and_then(|row| {
             let content = self.content(&row)?;
-            self.follow(&row, &content)
+            self.follow(&row, &content.into())
         });
         if let Err(why) = checked {
             self.tell(why.to_string());
@@ -171,7 +173,7 @@ impl Checker<'_> {
     }
 
     /// What the row refers to must be there.
-    fn follow(&mut self, row: &Row, content: &[u8]) -> Result<(), StoreError> {
+    fn follow(&mut self, row: &Row, content: &Bytes) -> Result<(), StoreError> {
         let key = &row.key;
         let no_key = || StoreError::damaged(words(key), "its key is no key");
         match key.first().copied().unwrap_or_default() {

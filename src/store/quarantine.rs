@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use super::error::StoreError;
 use super::folder::{Folder, sync_folder};
 use super::progress::Sentences;
+use crate::hex;
 
 /// A folder for one repair.
 pub(super) struct Quarantine {
@@ -41,8 +42,7 @@ impl Quarantine {
             Some(rows) => rows,
             none => none.insert(BufWriter::new(File::create(&path).map_err(io)?)),
         };
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        writeln!(rows, "{what}\t{hex}").map_err(io)?;
+        writeln!(rows, "{what}\t{}", hex::encode(bytes)).map_err(io)?;
         self.named.add(what);
         Ok(())
     }

@@ -423,7 +423,7 @@ fn damage_deep_in_a_large_store_is_found_while_the_server_works() {
             (answered.status != 200).then_some(answered)
         });
         assert_eq!(refused.status, 503);
-        assert_eq!(refused.json()["error"]["code"], "store_damaged");
+        assert!(refused.text.contains("the store is damaged"), "{refused:?}");
         let metrics = server.ask("/metrics", &[], None).text;
         assert!(metrics.contains("vigie_store_damage 1"), "{metrics}");
         let log = server.log();
