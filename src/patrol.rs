@@ -2,9 +2,9 @@
 //! ends, because it is large and was not stopped in order.
 //!
 //! Invariant: damage is never hidden. It is an error in the log, a metric, and `/readyz` says 503
-//! for as long as the server runs and after every further start until the store is repaired. The
-//! doors stay open: what is accepted is on disk with its own checksum, and a sender that is turned
-//! away has a worse place to keep it.
+//! for as long as the server runs; every further start reads and finds it again until the store is
+//! repaired. The doors stay open: what is accepted is on disk with its own checksum, and a sender
+//! that is turned away has a worse place to keep it.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
