@@ -13,19 +13,23 @@ pub(crate) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// 200 once the store, the flows and all doors are up; this answers only when the first two are.
+/// 200 once the store, the flows and all doors are up; this answers only when the first two are. 503
+/// also once damage was found in the store.
 pub(crate) async fn ready(state: Server) -> (StatusCode, String) {
+    let mut reasons = Vec::new();
     let missing = state.doors.not_up();
-    match missing.is_empty() {
-        true => (StatusCode::OK, "ready\n".to_owned()),
-        false => {
-            let text = format!(
-                "not ready: these sources are not up: {}\n",
-                missing.join(", ")
-            );
-            (StatusCode::SERVICE_UNAVAILABLE, text)
-        }
+    if !missing.is_empty() {
+        reasons.push(format!("these sources are not up: {}", missing.join(", ")));
     }
+    if let Some(problems) = state.damage.get() {
+        let text = format!("the store is damaged ({problems} problems), see the log");
+        reasons.push(text);
+    }
+    if reasons.is_empty() {
+        return (StatusCode::OK, "ready\n".to_owned());
+    }
+    let text = format!("not ready: {}\n", reasons.join("; "));
+    (StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 /// Everything that is counted, for a scraper.

@@ -85,6 +85,7 @@ pub mod doors;
 mod health;
 pub mod intake;
 mod operate;
+mod patrol;
 mod post;
 pub mod server;
 pub mod state;

@@ -63,6 +63,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "attendance",
             "state",
+            "patrol",
             "api",
             "health",
             "story",
