@@ -59,7 +59,7 @@ fn read_form(name: &str, inner: &toml::Value) -> Result<Value, String> {
         ("$nothing", _) => Err(wrong("true")),
         ("$bytes", toml::Value::String(text)) => STANDARD
             .decode(text)
-            .map(Value::Bytes)
+            .map(Value::from)
             .map_err(|_| wrong("base64 text")),
         ("$bytes", _) => Err(wrong("base64 text")),
         ("$char", toml::Value::String(text)) => match text.chars().collect::<Vec<_>>()[..] {
@@ -103,7 +103,7 @@ pub fn write(value: &Value) -> String {
         Value::Float(number) => toml::Value::Float(*number).to_string(),
         Value::Char(char) => form_of("char", &text(&char.to_string())),
         Value::Text(own) => text(own),
-        Value::Bytes(bytes) => form_of("bytes", &text(&STANDARD.encode(bytes))),
+        Value::Bytes(bytes) => form_of("bytes", &text(&STANDARD.encode(&**bytes))),
         Value::List(items) => list(items.iter().map(write)),
         Value::Map(map) => match map.keys().next() {
             Some(name) if map.len() == 1 && name.starts_with('$') => form_of("map", &table(map)),

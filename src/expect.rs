@@ -91,15 +91,14 @@ impl Expected {
 
 impl Actor for Expected {
     fn local(&mut self, question: &Question, now: Timestamp) -> Local {
-        let is_next = self
-            .asks
-            .front()
-            .is_some_and(|ask| ask.word == question.word);
         if question.word == "emit" || self.wrong.is_some() {
             return Local::Act;
         }
-        if !is_next {
-            return Local::Virtual;
+        match self.asks.front() {
+            Some(ask) if ask.word != question.word => return Local::Virtual,
+            None => return Local::Virtual,
+            Some(ask) if ask.fails.is_some() => return Local::Act,
+            Some(_) => {}
         }
         match self.take(question, now) {
             Ok(ask) => Local::Value(ask.gives.unwrap_or_default().0),

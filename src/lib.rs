@@ -9,13 +9,16 @@
 
 // what everything speaks of
 pub mod clock;
+pub mod document;
 pub mod encoding;
 pub mod error;
 pub mod event;
 pub mod secret;
 
 pub mod duration;
+pub mod hex;
 pub mod memory;
+pub mod stop;
 
 // thinking: a script, and the gate between it and the world
 pub mod bundle;
@@ -24,6 +27,7 @@ pub mod engine;
 pub mod fault;
 pub mod gate;
 pub mod host;
+pub mod leak;
 mod lexicon;
 mod resolver;
 pub mod step;
@@ -32,7 +36,6 @@ mod vocabulary;
 
 // what people write
 pub mod config;
-pub mod document;
 pub mod flow;
 pub mod settings;
 
@@ -92,8 +95,12 @@ pub mod api;
 mod archive;
 pub mod attendance;
 pub mod connect;
+pub mod doors;
+mod health;
 pub mod intake;
 mod operate;
+mod patrol;
+mod post;
 pub mod server;
 pub mod state;
 pub mod story;

@@ -12,9 +12,7 @@ use crate::engine::Engine;
 use crate::error::Exit;
 use crate::event::RunId;
 use crate::flow::{Flow, FlowSettings};
-use crate::host;
 use crate::record;
-use crate::thinkers::Thinkers;
 use crate::transcript::{self, Transcript};
 use crate::world::World;
 
@@ -53,7 +51,7 @@ impl Record {
         let told = transcript::from_json(&client.get(&path)?);
         let told = told.map_err(|why| failed(&why))?;
         let channels = channels(&client.get("channels")?);
-        let thinkers = Thinkers::start(Engine::new(host::words())).map_err(|_| Exit::Bug)?;
+        let thinkers = Common::thinkers()?;
         let written = thinkers.call(move |engine| write(engine, &told, &channels));
         let written = written.ok_or(Exit::Bug)?;
         written.map_err(|why| failed(&why))
@@ -76,6 +74,7 @@ fn write(engine: &Engine, told: &Transcript, channels: &World) -> Result<String,
         name: run.flow().to_owned(),
         channel: run.event().channel,
         settings: FlowSettings::default(),
+        settings_text: String::new(),
         script: Arc::new(script),
     };
     let bench = Bench {

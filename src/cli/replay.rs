@@ -19,11 +19,9 @@ use crate::compare::{Case, Compared, Comparison, Difference, RealRun};
 use crate::config::House;
 use crate::difference::Change;
 use crate::duration::Lasting;
-use crate::engine::Engine;
 use crate::error::{Diagnostic, Exit};
 use crate::event::{Event, EventId};
 use crate::flow;
-use crate::host;
 use crate::replay::show;
 use crate::thinkers::Thinkers;
 use crate::transcript;
@@ -68,7 +66,7 @@ impl Replay {
         let name = self.name()?;
         let client = Client::find(common)?;
         let flow = client.get(&format!("flows/{}/record", segment(&name)))?;
-        let thinkers = Thinkers::start(Engine::new(host::words())).map_err(|_| Exit::Bug)?;
+        let thinkers = Common::thinkers()?;
         let versions = self.versions(common, &thinkers, &flow)?;
         let now: Timestamp = flow["now"]
             .as_str()

@@ -8,10 +8,8 @@ use clap::Args;
 use super::{Common, report};
 use crate::cases::{self, Bench, Verdict};
 use crate::config::House;
-use crate::engine::Engine;
 use crate::error::Exit;
 use crate::flow::Flow;
-use crate::host;
 use crate::thinkers::Thinkers;
 use crate::world::World;
 
@@ -33,15 +31,9 @@ pub(super) struct Test {
 
 impl Test {
     pub(super) fn run(self, common: &Common) -> Exit {
-        let Ok(thinkers) = Thinkers::start(Engine::new(host::words())) else {
-            return Exit::Bug;
-        };
-        let house = match House::load(common.settings.as_deref(), &thinkers) {
-            Ok(house) => house,
-            Err(mistakes) => {
-                report::mistakes(&mistakes);
-                return Exit::Configuration;
-            }
+        let (thinkers, house) = match common.house() {
+            Ok(loaded) => loaded,
+            Err(exit) => return exit,
         };
         if let Some(unknown) = self
             .flows

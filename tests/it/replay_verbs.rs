@@ -99,12 +99,8 @@ fn a_real_run_becomes_a_case_that_passes_and_names_what_is_changed() {
         ("dedup_key = \"web01/disk\"", "dedup_key = \"web01\""),
         "command 0 is otherwise",
     );
-    notices(
-        &house,
-        &case,
-        ("key = \"web01/disk\" }", "key = \"web02/disk\" }"),
-        "pagerduty::trigger",
-    );
+    let recovery = ("{ hostname = \"web01\"", "{ hostname = \"web02\"");
+    notices(&house, &case, recovery, "asked for after 30d");
     notices(
         &house,
         &case,

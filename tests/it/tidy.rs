@@ -9,7 +9,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "what everything speaks of",
         &[
-            "error", "event", "secret", "clock", "duration", "memory", "encoding",
+            "error", "event", "secret", "clock", "duration", "memory", "encoding", "document",
+            "hex", "stop",
         ],
     ),
     ("the store", &["store"]),
@@ -22,6 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "gate",
             "host",
+            "leak",
             "step",
             "fault",
             "compile",
@@ -35,7 +37,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "what people write",
-        &["document", "settings", "flow", "config", "connect"],
+        &["settings", "flow", "config", "connect"],
     ),
     (
         "what a run did",
@@ -70,15 +72,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("who may call", &["access", "listener"]),
     (
         "the event doors",
-        &["source/http", "source/asked", "intake"],
+        &["source/http", "source/asked", "intake", "doors", "post"],
     ),
     (
         "the server",
         &[
             "attendance",
             "state",
+            "patrol",
             "api",
             "archive",
+            "health",
             "story",
             "operate",
             "server",
@@ -118,6 +122,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "src/source/asked.rs",
             "src/api.rs",
             "src/archive.rs",
+            "src/health.rs",
             "src/operate.rs",
             "src/listener.rs",
             "src/standin/",
@@ -125,6 +130,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("prometheus_client", &["src/metrics.rs"]),
     ("notify", &["src/cli/serve.rs"]),
+    ("croner", &["src/source/cron"]),
 ];
 
 /// Lines that one file may have.
