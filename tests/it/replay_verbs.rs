@@ -450,3 +450,178 @@ fn json_is_for_programs_and_mistakes_are_told_before_anything_is_read() {
     let unknown = server.verb(&["replay", "--flow", "new.rhai", "--flow-name", "alert/none"]);
     assert_eq!(unknown.status.code(), Some(1));
 }
+
+/// A channel's events through an unchanged and a changed version of `alert/odd`.
+fn unchanged_and(server: &Running<'_>, house: &House, changed: &str) -> String {
+    let own = server.verb(&["replay", "--flow", "flows/alert/odd.rhai"]);
+    assert_eq!(
+        own.status.code(),
+        Some(0),
+        "{}{}",
+        stdout(&own),
+        stderr(&own)
+    );
+    house.file("new.rhai", changed);
+    let new = server.verb(&["replay", "--flow", "new.rhai", "--flow-name", "alert/odd"]);
+    assert_eq!(
+        new.status.code(),
+        Some(1),
+        "{}{}",
+        stdout(&new),
+        stderr(&new)
+    );
+    stdout(&new)
+}
+
+#[test]
+fn a_batch_is_recorded_and_replayed_as_one_run() {
+    let house = house();
+    house.file(
+        "flows/alert/odd.toml",
+        "[batch]\nsize_max = 3\nage_max = \"20s\"",
+    );
+    let script = r#"let all = ""; for event in events { all += event.n; }
+        file::append("log", `${all} ${events.meta(1).id}`);"#;
+    house.flow("alert/odd", script);
+    let server = house.serve();
+    for n in 1..=3 {
+        server.push("alert", &json!({ "n": n }));
+    }
+    server.ended("alert/1/odd");
+    let case = recorded(&server, "alert/1/odd");
+    assert!(
+        case.contains("events = [\n    { n = 1 },\n    { n = 2 },\n    { n = 3 },\n]"),
+        "{case}"
+    );
+    is_well(&house, "alert/odd", &case);
+    let told = unchanged_and(&server, &house, &script.replace("${all}", "all ${all}"));
+    assert!(
+        told.contains("\"123 alert/2\")\n    → file::append(\"log\", \"all 123 alert/2\")"),
+        "{told}"
+    );
+    assert!(told.contains("1 of 3 events differ"), "{told}");
+}
+
+#[test]
+fn a_run_that_failed_was_retried_or_began_anew_is_replayed_as_it_went() {
+    let house = house();
+    let script = r#"let round = carried() ?? 0;
+        if event.n == 1 { file::append("no/such/../log", "x"); }
+        if event.n == 2 { throw "two"; }
+        file::append("log", `${event.n} ${round}`);
+        if round == 0 { sleep("1ms"); continue_as(1); }
+        sleep("1ms");"#;
+    house.flow("alert/odd", script);
+    let server = house.serve();
+    for n in 1..=3 {
+        server.push("alert", &json!({ "n": n }));
+        server.ended(&format!("alert/{n}/odd"));
+    }
+    assert!(server.verb(&["retry", "alert/1/odd"]).status.success());
+    wait_for("the second try", || {
+        let run = server.run("alert/1/odd");
+        let retried = run["journal"].to_string().contains("retried");
+        (retried && run["state"] == "failed").then_some(())
+    });
+    let case = recorded(&server, "alert/1/odd");
+    is_well(&house, "alert/odd", &case);
+    assert!(
+        case.contains("fails = \"`file::append` was refused: "),
+        "{case}"
+    );
+    let told = unchanged_and(
+        &server,
+        &house,
+        &script.replace("throw \"two\"", "print(2)"),
+    );
+    assert!(
+        told.contains("alert/2\n  + file::append(\"log\", \"2 0\")"),
+        "{told}"
+    );
+    assert!(
+        told.contains("(nothing is recorded for file::append(\"log\", \"2 0\"); taken as ())"),
+        "{told}"
+    );
+    assert!(told.contains("ends: failed: two → done"), "{told}");
+    assert!(told.contains("1 of 3 events differ"), "{told}");
+}
+
+#[test]
+fn where_nobody_knows_what_comes_of_an_action_the_comparison_ends_and_says_so() {
+    let house = house();
+    let script = r#"file::append("log", "first"); sleep("1ms"); file::append("log", "last");"#;
+    house.flow("alert/odd", script);
+    let server = house.serve();
+    server.push("alert", &json!({}));
+    server.ended("alert/1/odd");
+    let asks = r#"let made = redmine::open(#{ subject: "new" }); print(made.id + 1); file::append("log", "last");"#;
+    let told = unchanged_and(
+        &server,
+        &house,
+        &script.replace("file::append(\"log\", \"last\");", asks),
+    );
+    assert!(
+        told.contains("+ redmine::open({\"subject\":\"new\"})"),
+        "{told}"
+    );
+    assert!(
+        !told.contains("- file::append"),
+        "nobody knows that: {told}"
+    );
+    assert!(
+        told.contains("(compared as far as here, because then: "),
+        "{told}"
+    );
+    assert!(
+        told.contains("(nothing is recorded for redmine::open("),
+        "{told}"
+    );
+    assert!(!told.contains("ends:"), "{told}");
+}
+
+#[test]
+fn records_are_paged_and_only_for_those_who_may_read() {
+    let house = House::new().settings(&format!(
+        "[[token]]\nname = \"reader\"\nhash = \"{}\"\nchannels = [\"alert\"]\nrights = [\"read\"]\n",
+        "sha256:5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"
+    ));
+    house
+        .channel("alert", "")
+        .channel("ack", "")
+        .flow("alert/odd", "print(1);");
+    let server = house.serve();
+    let as_reader = [("authorization", "Bearer password")];
+    for (path, with, without) in [
+        ("channels/alert/record", 200, 401),
+        ("channels/ack/record", 403, 401),
+        ("flows/alert%2Fodd/record", 200, 401),
+        ("runs/alert%2F1%2Fodd/record", 404, 401),
+        ("channels/alert/record?since=monday", 400, 401),
+        ("channels/alert/record?from=x", 400, 401),
+    ] {
+        let path = format!("/api/v1/{path}");
+        assert_eq!(server.ask(&path, &as_reader, None).status, with, "{path}");
+        assert_eq!(server.ask(&path, &[], None).status, without, "{path}");
+    }
+}
+
+#[test]
+fn more_events_than_a_page_has_are_all_compared() {
+    let house = house();
+    let script = r#"fn filter(event) { event.n % 2 == 0 }
+        if event.n > 1100 { file::append("log", `${event.n}`); }"#;
+    house.flow("alert/odd", script);
+    let server = house.serve();
+    let events: Vec<Json> = (1..=1_000).map(|n| json!({ "n": n })).collect();
+    server.ask(
+        "/api/v1/channels/alert/events",
+        &[("content-type", "application/json")],
+        Some(json!(events).to_string().as_bytes()),
+    );
+    for n in 1_001..=1_200 {
+        server.push("alert", &json!({ "n": n }));
+    }
+    server.ended("alert/1200/odd");
+    let told = unchanged_and(&server, &house, &script.replace("> 1100", "> 1190"));
+    assert!(told.contains("45 of 1200 events differ"), "{told}");
+}
