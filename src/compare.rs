@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::action;
 use crate::bundle::Script;
-use crate::difference::{Change, changes};
+use crate::difference::{Change, changes, changes_so_far};
 use crate::engine::{ENGINE_FLAGS, Engine, StepEnd};
 use crate::event::{Event, RunId};
 use crate::gate::Question;
@@ -215,14 +215,10 @@ impl Comparison<'_> {
                 None
             }
         };
-        let is_whole = ends.is_some();
-        difference.changes = changes(&old, &new);
-        if !is_whole {
-            // Nobody knows whether the rest would have been done.
-            while matches!(difference.changes.last(), Some(Change::Removed(_))) {
-                difference.changes.pop();
-            }
-        }
+        difference.changes = match &ends {
+            Some(_) => changes(&old, &new),
+            None => changes_so_far(&old, &new),
+        };
         if let (Some(before), Some(after)) = (before.and_then(end_of), ends)
             && before.split(':').next() != after.split(':').next()
         {

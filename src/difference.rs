@@ -34,20 +34,32 @@ impl fmt::Display for Change {
 
 /// What is otherwise in `new`, in order.
 pub fn changes(old: &[Question], new: &[Question]) -> Vec<Change> {
-    let ahead = old
-        .iter()
-        .zip(new)
-        .take_while(|(a, b)| a.is_same(b))
-        .count();
+    compare(old, new, true)
+}
+
+/// The same where `new` breaks off, and nobody knows whether the rest would have been done.
+pub fn changes_so_far(old: &[Question], new: &[Question]) -> Vec<Change> {
+    compare(old, new, false)
+}
+
+fn compare(old: &[Question], new: &[Question], is_whole: bool) -> Vec<Change> {
+    let ahead = old.iter().zip(new);
+    let ahead = ahead.take_while(|(a, b)| a.is_same(b)).count();
     let (old, new) = (&old[ahead..], &new[ahead..]);
     let behind = old.iter().rev().zip(new.iter().rev());
     let behind = behind.take_while(|(a, b)| a.is_same(b)).count();
     let (old, new) = (&old[..old.len() - behind], &new[..new.len() - behind]);
     let mut found = Vec::new();
     let (mut from, mut to) = (0, 0);
-    for (left, right) in common(old, new).into_iter().chain([(old.len(), new.len())]) {
+    for (left, right) in common(old, new) {
         gap(&old[from..left], &new[to..right], &mut found);
         (from, to) = (left + 1, right + 1);
+    }
+    let known = found.len();
+    gap(&old[from..], &new[to..], &mut found);
+    if !is_whole && behind == 0 {
+        let rest = found.split_off(known).into_iter();
+        found.extend(rest.filter(|change| !matches!(change, Change::Removed(_))));
     }
     found
 }
