@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{MAIL_BYTES_MAX, Post};
-use crate::clock::{self, Clock};
+use crate::clock;
 
 /// Most bytes that a sender lets a spool hold; beyond, an event is not kept.
 pub const SPOOL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
