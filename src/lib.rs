@@ -17,6 +17,9 @@ pub mod secret;
 pub mod duration;
 pub mod memory;
 
+// the wire of a broker, which senders, doors and actions share
+pub mod amqp;
+
 // thinking: a script, and the gate between it and the world
 pub mod bundle;
 pub mod compile;

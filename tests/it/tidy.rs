@@ -12,6 +12,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "error", "event", "secret", "clock", "duration", "memory", "encoding",
         ],
     ),
+    ("the wire of a broker", &["amqp"]),
     ("the store", &["store"]),
     ("doors out", &["action"]),
     ("the sender", &["sender"]),
@@ -84,6 +85,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("lettre", &["src/action/mail/"]),
     ("mail_parser", &["src/source/mail"]),
     ("snmp_parser", &["src/source/snmp"]),
+    ("amq_protocol", &["src/amqp/"]),
     ("ureq", &["src/sender/", "src/cli/client.rs"]),
     ("clap", &["src/cli/", "src/sender/"]),
     (
