@@ -75,7 +75,7 @@ impl Frames {
     ///
     /// # Errors
     /// The bytes are no frame, or one beyond the limits; nothing after it can be read.
-    pub fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let rest = &self.bytes[self.start..];
         let Some(length) = frame_length(rest, self.limit)? else {
             return Ok(None);

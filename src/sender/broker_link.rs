@@ -170,7 +170,7 @@ impl Link {
     fn frame(&mut self) -> Result<Frame, Trouble> {
         let mut bytes = [0; READ_BYTES];
         loop {
-            if let Some(frame) = self.frames.next()? {
+            if let Some(frame) = self.frames.next_frame()? {
                 return Ok(frame);
             }
             let read = self.stream.as_io().read(&mut bytes);

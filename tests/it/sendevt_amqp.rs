@@ -92,7 +92,7 @@ fn recording(name: &str) -> Vec<Raw> {
 fn properties(header: &Raw) -> Message {
     let mut frames = Frames::default();
     frames.feed(&header.bytes());
-    match frames.next() {
+    match frames.next_frame() {
         Ok(Some(Frame::Header(_, header))) => Message::arriving("", "", &header.properties),
         other => panic!("{other:?}"),
     }
@@ -489,7 +489,7 @@ fn a_client_that_must_show_a_certificate_says_so_to_a_broker_that_wants_password
     let mut opening = vigie::amqp::Opening::new(login, "/", 0);
     let mut frames = Frames::default();
     frames.feed(include_bytes!("../data/kompira/kv_basic.s2c.bin"));
-    let start = frames.next().unwrap().unwrap();
+    let start = frames.next_frame().unwrap().unwrap();
     let why = opening.take(start).unwrap_err().to_string();
     assert_eq!(
         why,
