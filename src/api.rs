@@ -41,6 +41,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/v1/channels", get(channels))
         .route("/api/v1/flows", get(flows))
+        .route("/api/v1/sources", get(sources))
         .route("/api/v1/actions", get(actions))
         .route("/api/v1/events/{id}", get(event))
         .route("/api/v1/runs", get(runs))
@@ -67,9 +68,24 @@ async fn not_allowed() -> Refusal {
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not_allowed", message)
 }
 
-/// 200 once the store, the flows and the doors are up: this answers only then.
-async fn ready() -> &'static str {
-    "ready\n"
+/// 200 once the store, the flows and all doors are up; this answers only when the first two are.
+async fn ready(state: Server) -> (StatusCode, String) {
+    let missing = state.doors.not_up();
+    match missing.is_empty() {
+        true => (StatusCode::OK, "ready\n".to_owned()),
+        false => {
+            let text = format!(
+                "not ready: these sources are not up: {}\n",
+                missing.join(", ")
+            );
+            (StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+    }
+}
+
+async fn sources(state: Server, peer: Peer, headers: HeaderMap) -> Answer {
+    state.admit(peer, &headers, Right::Read, None)?;
+    Ok(Json(json!({ "sources": state.doors.lines() })))
 }
 
 async fn metrics(state: Server, peer: Peer, headers: HeaderMap) -> Result<Response, Refusal> {

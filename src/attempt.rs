@@ -55,7 +55,8 @@ pub fn next(failure: &Failure, tries: Tries, settings: &FlowSettings, jitter: f6
     }
 }
 
-fn backoff(count: u32, jitter: f64) -> Duration {
+/// The wait before try `count + 1`: from [`DELAY_FIRST`] doubling to [`DELAY_MAX`], times `jitter`.
+pub fn backoff(count: u32, jitter: f64) -> Duration {
     let doubled = DELAY_FIRST.saturating_mul(1 << count.saturating_sub(1).min(16));
     doubled.min(DELAY_MAX).mul_f64(jitter.clamp(0.0, 1.0))
 }

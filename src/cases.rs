@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::document;
+use crate::document::{self, value_of};
 use crate::engine::{Engine, Input, StepEnd};
 use crate::error::Diagnostic;
 use crate::event::{Event, EventId, Incoming, Meta, Value};
@@ -174,24 +174,6 @@ fn events(flow: &Flow, case: &Case, now: Timestamp) -> Result<Vec<Event>, String
             meta: event.meta,
         })
         .collect())
-}
-
-/// A value as a case writes it; times are text.
-pub(crate) fn value_of(value: &toml::Value) -> Value {
-    match value {
-        toml::Value::String(text) => Value::from(text.as_str()),
-        toml::Value::Integer(number) => Value::Int(*number),
-        toml::Value::Float(number) => Value::Float(*number),
-        toml::Value::Boolean(yes) => Value::Bool(*yes),
-        toml::Value::Datetime(time) => Value::Text(time.to_string()),
-        toml::Value::Array(items) => Value::List(items.iter().map(value_of).collect()),
-        toml::Value::Table(table) => Value::Map(
-            table
-                .iter()
-                .map(|(name, value)| (name.clone(), value_of(value)))
-                .collect(),
-        ),
-    }
 }
 
 /// Answers from the case, and remembers the first thing that is otherwise.

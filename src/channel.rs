@@ -259,10 +259,19 @@ impl Channels {
     ///
     /// # Errors
     /// The channel is full, or the store did not take them; nothing is kept then.
-    pub async fn push(
+    pub async fn push(&self, asked: &str, events: Vec<Incoming>) -> Result<Vec<Pushed>, PushError> {
+        self.push_beside(asked, events, Batch::new()).await
+    }
+
+    /// The same in one batch with what `batch` holds already.
+    ///
+    /// # Errors
+    /// As [`Channels::push`]; nothing of the batch is kept then.
+    pub async fn push_beside(
         &self,
         asked: &str,
         mut events: Vec<Incoming>,
+        mut batch: Batch,
     ) -> Result<Vec<Pushed>, PushError> {
         let channel = match self.find(asked) {
             Some(channel) => channel,
@@ -277,7 +286,6 @@ impl Channels {
             }
         };
         let _room = channel.reserve(events.len() as u64)?;
-        let mut batch = Batch::new();
         let window = channel.settings().dedup_window.0;
         for event in &events {
             batch.push(&channel.name, event, Some(window))?;

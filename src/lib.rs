@@ -9,6 +9,7 @@
 
 // what everything speaks of
 pub mod clock;
+pub mod document;
 pub mod encoding;
 pub mod error;
 pub mod event;
@@ -35,7 +36,6 @@ mod vocabulary;
 
 // what people write
 pub mod config;
-pub mod document;
 pub mod flow;
 pub mod settings;
 
@@ -72,8 +72,10 @@ pub mod versions;
 pub mod api;
 pub mod attendance;
 pub mod connect;
+pub mod doors;
 pub mod intake;
 mod operate;
+mod post;
 pub mod server;
 pub mod state;
 pub mod story;

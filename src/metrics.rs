@@ -18,6 +18,15 @@ pub struct InChannel {
     pub channel: String,
 }
 
+/// A label that names a source.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfSource {
+    /// `channel/name`.
+    pub source: String,
+    /// Its kind.
+    pub kind: String,
+}
+
 /// A label that names an end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
@@ -44,6 +53,10 @@ pub struct Metrics {
     pub depth: Family<InChannel, Gauge>,
     /// Events that a full channel let go.
     pub dropped: Family<InChannel, Gauge>,
+    /// 1 while a source's door stands, 0 while it is closed.
+    pub sources_up: Family<OfSource, Gauge>,
+    /// What went wrong at sources.
+    pub source_failures: Family<OfSource, Counter>,
     /// Steps of scripts.
     pub steps: Counter,
     /// Tries of actions that failed.
@@ -61,6 +74,8 @@ impl Default for Metrics {
             refused: Family::default(),
             depth: Family::default(),
             dropped: Family::default(),
+            sources_up: Family::default(),
+            source_failures: Family::default(),
             steps: Counter::default(),
             failures: Counter::default(),
             actions: Histogram::new(exponential_buckets(0.001, 4.0, 10)),
@@ -97,6 +112,16 @@ impl Metrics {
             "channel_dropped",
             "Events that a full channel let go",
             self.dropped.clone(),
+        );
+        registry.register(
+            "source_up",
+            "1 while a source's door stands",
+            self.sources_up.clone(),
+        );
+        registry.register(
+            "source_failures",
+            "What went wrong at sources",
+            self.source_failures.clone(),
         );
         registry.register("steps", "Steps of scripts", self.steps.clone());
         registry.register(

@@ -84,6 +84,7 @@ impl Server {
         // What the last process had taken in and not yet removed is met before anything newer.
         let first = intake.look(&state.conductor.channels);
         let _ = tokio::time::timeout(FIRST_LOOK_MAX, first).await;
+        state.doors.attend(&state.house().sources).await;
         let tasks = begin_tasks(&state, listener, intake, &stopping);
         tracing::info!(%address, "ready");
         Ok(Server {
@@ -103,6 +104,7 @@ impl Server {
     /// Stops: no more callers, runs come to a place where they can stop, everything is flushed.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
+        self.state.doors.ended().await;
         if tokio::time::timeout(DRAIN_SECONDS_MAX, self.state.attendance.ended())
             .await
             .is_err()

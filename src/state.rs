@@ -14,6 +14,7 @@ use crate::channel::Channels;
 use crate::clock::Clock;
 use crate::config::House;
 use crate::connect::services;
+use crate::doors::Doors;
 use crate::error::{Diagnostic, Exit};
 use crate::metrics::Metrics;
 use crate::run::Conductor;
@@ -68,6 +69,8 @@ pub struct State {
     pub conductor: Arc<Conductor>,
     /// Flows at their channels.
     pub attendance: Attendance,
+    /// The doors that channels open by themselves.
+    pub doors: Doors,
     /// The settings file that was named, for reloading.
     pub settings: Option<PathBuf>,
     /// The house as it is now.
@@ -105,6 +108,7 @@ impl State {
             body_bytes_max: house.settings.http.body_bytes_max,
         });
         State {
+            doors: Doors::new(Arc::clone(&conductor)),
             conductor,
             attendance,
             settings,
@@ -139,6 +143,7 @@ impl State {
             .map_err(store_failed)?;
         put(&self.conductor.services, Arc::new(services));
         put(&self.conductor.secrets, Arc::new(house.secrets.clone()));
+        self.doors.attend(&house.sources).await;
         put(
             &self.door.access,
             Arc::new(Access::new(&house.settings.token)),

@@ -3,7 +3,10 @@
 //! The sender, the doors and the action all speak through here, so that there is one codec.
 //! Invariant: no bytes from outside reach the parser before their size and depth are bounded.
 
+pub mod broker;
+pub mod content;
 pub mod frame;
+pub mod link;
 pub mod message;
 pub mod opening;
 pub mod table;
@@ -12,7 +15,9 @@ pub mod trouble;
 
 pub use amq_protocol::protocol::{AMQPClass as Method, basic, channel, confirm, connection};
 pub use amq_protocol::protocol::{exchange, queue};
+pub use broker::{Broker, Place};
 pub use frame::{FRAME_BYTES_MAX, Frame, FrameError, Frames, encode};
+pub use link::Link;
 pub use message::Message;
 pub use opening::{Login, Opening, Progress, Terms};
 pub use trouble::Trouble;

@@ -1,16 +1,22 @@
-//! TLS towards a broker: whom to trust, and our own certificate.
+//! TLS with a broker, or as one: whom to trust, our own certificate, who a certificate names.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use asn1_rs::{Any, Class, FromDer};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, ProtocolVersion, RootCertStore, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, ProtocolVersion, RootCertStore, ServerConfig,
+    SignatureScheme,
 };
+
+/// The type of a common name (X.520, 2.5.4.3), as ASN.1 writes it.
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 
 /// Whose certificate a broker must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,17 +79,11 @@ impl Protection {
             }
             Trust::File(file) => file,
         };
-        let wrong = |why: String| format!("{} cannot be used: {why}", file.display());
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(file)? {
-            roots
-                .add(certificate)
-                .map_err(|why| wrong(why.to_string()))?;
-        }
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        let roots = Arc::new(roots(file)?);
+        WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider))
             .build()
             .map(|verifier| verifier as Arc<dyn ServerCertVerifier>)
-            .map_err(|why| wrong(why.to_string()))
+            .map_err(|why| format!("{} cannot be used: {why}", file.display()))
     }
 }
 
@@ -101,6 +101,78 @@ pub fn version_text(version: Option<ProtocolVersion>) -> &'static str {
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLSv1.3",
     }
+}
+
+/// What a server speaks TLS with; with `authorities`, clients may show a certificate that these
+/// vouch for.
+///
+/// # Errors
+/// A sentence that names the PEM file that cannot be used.
+pub fn server_config(
+    certificate: &Path,
+    key: &Path,
+    authorities: Option<&Path>,
+) -> Result<Arc<ServerConfig>, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = match authorities {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some(file) => {
+            let roots = Arc::new(roots(file)?);
+            WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
+                .allow_unauthenticated()
+                .build()
+                .map_err(|why| format!("{} cannot be used: {why}", file.display()))?
+        }
+    };
+    let wrong = |why| format!("{} cannot be used: {why}", certificate.display());
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(wrong)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(certificates(certificate)?, private_key(key)?)
+        .map(Arc::new)
+        .map_err(wrong)
+}
+
+/// The common name of a certificate's subject; `None` if it has none that is text.
+pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    // Certificate, TBSCertificate (RFC 5280, 4.1); a version comes first only if it is not 1.
+    let (_, whole) = Any::from_der(certificate.as_ref()).ok()?;
+    let (_, inner) = Any::from_der(whole.data).ok()?;
+    let mut fields = elements(inner.data);
+    fields.retain(|field| field.class() == Class::Universal);
+    // serial, signature, issuer, validity, subject
+    let subject = fields.get(4)?;
+    let names = elements(subject.data)
+        .into_iter()
+        .flat_map(|set| elements(set.data));
+    let parts = names.map(|pair| elements(pair.data));
+    let named = |pair: &Vec<Any<'_>>| pair.first().is_some_and(|name| name.data == COMMON_NAME);
+    let text = parts.filter(named).find_map(|pair| {
+        let text = pair.get(1)?.data;
+        String::from_utf8(text.to_vec()).ok()
+    });
+    text.filter(|name| !name.is_empty())
+}
+
+/// What stands one after another in an ASN.1 value.
+fn elements(mut bytes: &[u8]) -> Vec<Any<'_>> {
+    let mut found = Vec::new();
+    while let Ok((rest, element)) = Any::from_der(bytes) {
+        found.push(element);
+        bytes = rest;
+    }
+    found
+}
+
+fn roots(file: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file)? {
+        roots
+            .add(certificate)
+            .map_err(|why| format!("{} cannot be used: {why}", file.display()))?;
+    }
+    Ok(roots)
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

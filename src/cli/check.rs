@@ -46,8 +46,9 @@ impl Check {
             return Exit::Configuration;
         }
         report::line(&format!(
-            "{} channels and {} flows are fine",
+            "{} channels, {} sources and {} flows are fine",
             house.channels.len(),
+            house.sources.len(),
             house.flows.len()
         ));
         match (self.store, self.repair) {

@@ -8,7 +8,7 @@ use super::{Common, report};
 use crate::error::Exit;
 use crate::story;
 
-/// List channels, flows, actions, runs or dead letters.
+/// List channels, sources, flows, actions, runs or dead letters.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  vigie list channels\n  vigie list runs --state live\n  \
@@ -34,6 +34,7 @@ pub(super) struct List {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum What {
     Channels,
+    Sources,
     Flows,
     Actions,
     Runs,
@@ -67,6 +68,7 @@ impl List {
             // The words of this program, with or without a server.
             What::Actions => Ok(serde_json::json!({ "actions": story::actions() })),
             What::Channels => Client::find(common)?.get("channels"),
+            What::Sources => Client::find(common)?.get("sources"),
             What::Flows => Client::find(common)?.get("flows"),
             What::Runs => Client::find(common)?.get(&format!("runs?{page}")),
             What::Dead => Client::find(common)?.get(&format!("dead?{page}")),
@@ -78,6 +80,10 @@ impl List {
             What::Channels => (
                 "channels",
                 &["name", "waiting", "kept", "flows", "paused", "about"],
+            ),
+            What::Sources => (
+                "sources",
+                &["name", "kind", "state", "last_event", "last_error", "place"],
             ),
             What::Flows => ("flows", &["name", "behind", "paused", "version"]),
             What::Actions => ("actions", &["call", "about"]),

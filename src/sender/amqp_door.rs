@@ -4,9 +4,10 @@
 //! that "sent" means that the broker has it on disk.
 
 use super::broker_link::Link;
-use super::{Answer, Broker, META_HEADER, Patience, Post, SOURCE_HEADER};
+use super::{Answer, META_HEADER, Patience, Post, SOURCE_HEADER};
 use crate::amqp::{
-    CHANNEL, Frame, Message, Method, Trouble, basic, channel, confirm, connection, queue, table,
+    Broker, CHANNEL, Frame, Message, Method, Trouble, basic, channel, confirm, connection, queue,
+    table,
 };
 use crate::event::Value;
 

@@ -301,7 +301,11 @@ fn event_options() -> Vec<Arg> {
 
 fn security_options() -> Vec<Arg> {
     vec![
-        flag("ssl", "AMQP over TLS [default: unless the server is localhost]").overrides_with("no-ssl"),
+        flag(
+            "ssl",
+            "AMQP over TLS [default: unless the server is localhost]",
+        )
+        .overrides_with("no-ssl"),
         flag("no-ssl", "AMQP without TLS").overrides_with("ssl"),
         flag("ssl-verify", SSL_VERIFY_HELP).overrides_with("no-ssl-verify"),
         flag("no-ssl-verify", "Accept any certificate").overrides_with("ssl-verify"),

@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, StreamOwned};
 
-use super::{Broker, Patience};
+use super::Patience;
 use crate::amqp::frame::PROTOCOL_HEADER;
 use crate::amqp::opening::unexpected;
 use crate::amqp::{
-    Frame, Frames, Method, Opening, Progress, Terms, Trouble, channel, connection, encode, tls,
+    Broker, Frame, Frames, Method, Opening, Progress, Terms, Trouble, channel, connection, encode,
+    tls,
 };
 
-/// The virtual host of Kompira; there is no option for another.
-const VIRTUAL_HOST: &str = "/";
 /// No signs of life: a sender is gone before the first would be due.
 const HEARTBEAT: u16 = 0;
 /// How much is read at a time, in bytes.
@@ -47,7 +46,7 @@ impl Link {
             socket,
             until: begun + patience.connect + patience.answer,
         };
-        let opening = Opening::new(broker.login.clone(), VIRTUAL_HOST, HEARTBEAT);
+        let opening = Opening::new(broker.login.clone(), &broker.virtual_host, HEARTBEAT);
         let mut link = Link {
             stream: Stream::new(bounded, broker)?,
             frames: Frames::default(),

@@ -5,8 +5,10 @@
 use std::path::PathBuf;
 
 use super::arguments::Arguments;
+use super::broker::broker;
 use super::log::{Level, LogSettings};
-use super::{Broker, Conf, Patience, Security, Server};
+use super::{Conf, Patience, Security, Server};
+use crate::amqp::Broker;
 use crate::secret::Secret;
 
 /// The channel when nothing names one.
@@ -102,7 +104,7 @@ impl Effective {
         match &self.server {
             None => Server::parse(&or_else(), None).map(Way::Http),
             Some(url) if Server::is_url(url) => Server::parse(url, self.port).map(Way::Http),
-            Some(name) => Ok(Way::Amqp(name.clone(), Broker::new(name, self)?)),
+            Some(name) => Ok(Way::Amqp(name.clone(), broker(name, self)?)),
         }
     }
 

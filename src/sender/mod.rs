@@ -31,7 +31,6 @@ mod settings;
 
 pub use amqp_door::AmqpDoor;
 pub use arguments::command as sendevt_command;
-pub use broker::Broker;
 pub use caller::{Caller, StandardInput};
 pub use conf::Conf;
 pub use delivery::{Delivered, Patience, Plan, deliver};

@@ -5,6 +5,8 @@
 
 mod acting;
 mod address_policy;
+mod amqp_listen;
+mod amqp_source;
 mod attacks;
 mod bad_input;
 mod broker_stand_in;
@@ -14,6 +16,7 @@ mod cli_senders;
 mod cli_store;
 mod cli_verbs;
 mod crash;
+mod cron;
 mod decode_json;
 mod decode_mail;
 mod decode_trap;
@@ -43,6 +46,7 @@ mod run;
 mod sendevt;
 mod sendevt_amqp;
 mod shipped;
+mod sources;
 mod spool;
 mod store;
 mod store_damage;

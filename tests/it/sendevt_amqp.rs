@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lapin::types::{AMQPValue, FieldTable};
@@ -16,7 +16,7 @@ use vigie::event::Value;
 use vigie::sender::spool;
 
 use crate::broker_stand_in::{Broker, Manner, Raw, frames};
-use crate::peers::rabbit::Rabbit;
+use crate::peers::rabbit::rabbit;
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
 
@@ -69,15 +69,6 @@ impl Host {
             took: begun.elapsed(),
         }
     }
-}
-
-/// The one RabbitMQ of this file; whoever holds it has its queues alone.
-fn rabbit() -> MutexGuard<'static, Rabbit> {
-    static RABBIT: OnceLock<Mutex<Rabbit>> = OnceLock::new();
-    let rabbit = RABBIT.get_or_init(|| Mutex::new(Rabbit::start()));
-    rabbit
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 fn pem(name: &str) -> String {

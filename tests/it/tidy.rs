@@ -9,7 +9,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "what everything speaks of",
         &[
-            "error", "event", "secret", "clock", "duration", "memory", "encoding",
+            "error", "event", "secret", "clock", "duration", "memory", "encoding", "document",
         ],
     ),
     ("the wire of a broker", &["amqp"]),
@@ -36,7 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "what people write",
-        &["document", "settings", "flow", "config", "connect"],
+        &["settings", "flow", "config", "connect"],
     ),
     (
         "what a run did",
@@ -54,7 +54,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("who may call", &["access", "listener"]),
     (
         "the event doors",
-        &["source/http", "source/asked", "intake"],
+        &["source/http", "source/asked", "intake", "doors", "post"],
     ),
     (
         "the server",
@@ -101,6 +101,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("prometheus_client", &["src/metrics.rs"]),
     ("notify", &["src/cli/serve.rs"]),
+    ("croner", &["src/source/cron"]),
 ];
 
 /// Lines that one file may have.

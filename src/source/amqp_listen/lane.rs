@@ -2,9 +2,8 @@
 //!
 //! AMQP's word is channel; ours is taken by the queues that events wait in.
 
-use crate::amqp::frame::Frame;
-use crate::amqp::message::BASIC_CLASS;
-use crate::amqp::{Message, Method, basic};
+use crate::amqp::content::{Content, ContentError};
+use crate::amqp::{Frame, Message, basic};
 
 use super::refusal::Refusal;
 
@@ -21,16 +20,6 @@ pub struct Lane {
     content: Content,
 }
 
-#[derive(Debug, Default)]
-enum Content {
-    #[default]
-    None,
-    /// A header must follow.
-    Announced(basic::Publish),
-    /// So many bytes are still to come.
-    Coming(Box<Message>, usize),
-}
-
 /// A whole message, on the way to a flush.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Publication {
@@ -43,12 +32,17 @@ pub struct Publication {
 }
 
 impl Lane {
+    /// One that was closed for a mistake; what it held is dropped.
+    pub fn closing() -> Lane {
+        Lane {
+            is_closing: true,
+            ..Lane::default()
+        }
+    }
+
     /// How many bytes of an unfinished message are held.
     pub fn held_bytes(&self) -> usize {
-        match &self.content {
-            Content::Coming(message, _) => message.body.len(),
-            _ => 0,
-        }
+        self.content.held_bytes()
     }
 
     /// True while a method would come in the middle of a message.
@@ -57,51 +51,27 @@ impl Lane {
     }
 
     /// A message begins.
-    pub fn announce(&mut self, publish: basic::Publish) {
-        self.content = Content::Announced(publish);
+    pub fn announce(&mut self, publish: &basic::Publish) {
+        self.content = Content::Announced {
+            exchange: publish.exchange.to_string(),
+            routing_key: publish.routing_key.to_string(),
+        };
     }
 
     /// A content header or a piece of a body; the message if it is whole now. `room` is what the
     /// message may have, in bytes.
     ///
     /// # Errors
-    /// 505 for what does not belong there, 311 for a message that is too large.
+    /// 505 for what does not belong there, 501 for too much of it, 311 for too large a message.
     pub fn content(&mut self, frame: Frame, room: usize) -> Result<Option<Message>, Refusal> {
-        let unexpected = || Refusal::new(505, "a piece of a message that nobody announced");
-        match (std::mem::take(&mut self.content), frame) {
-            (Content::Announced(publish), Frame::Header(_, header)) => {
-                if header.class_id != BASIC_CLASS {
-                    return Err(unexpected());
-                }
-                let size = usize::try_from(header.body_size).unwrap_or(usize::MAX);
-                if size > room {
-                    let why = format!("a message of {size} bytes is larger than {room}");
-                    return Err(Refusal::new(311, why).about(&Method::Basic(
-                        basic::AMQPMethod::Publish(publish),
-                    )));
-                }
-                let (exchange, key) = (publish.exchange.as_str(), publish.routing_key.as_str());
-                let message = Message::arriving(exchange, key, &header.properties);
-                Ok(self.grow(message, size))
-            }
-            (Content::Coming(mut message, left), Frame::Body(_, piece)) => {
-                if piece.len() > left {
-                    return Err(Refusal::new(501, "more of a body than its header announced"));
-                }
-                let left = left - piece.len();
-                message.body.extend(piece);
-                Ok(self.grow(*message, left))
-            }
-            _ => Err(unexpected()),
-        }
-    }
-
-    fn grow(&mut self, message: Message, left: usize) -> Option<Message> {
-        if left == 0 {
-            return Some(message);
-        }
-        self.content = Content::Coming(Box::new(message), left);
-        None
+        self.content.take(frame, room).map_err(|why| {
+            let code = match why {
+                ContentError::Unexpected => 505,
+                ContentError::TooMuch => 501,
+                ContentError::TooLarge(_) => 311,
+            };
+            Refusal::new(code, why.to_string())
+        })
     }
 
     /// The next message's number, if messages are confirmed here.

@@ -4,7 +4,7 @@
 //! them in order says "closed" or "confirmed" only once the message is on disk.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::declared::Declared;
 use super::lane::{Lane, MESSAGE_BYTES_MAX, Publication};
@@ -12,7 +12,6 @@ use super::refusal::Refusal;
 use super::users::{Peer, Users};
 use crate::amqp::frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, Frame};
 use crate::amqp::{FrameError, Method, basic, channel, connection, table};
-use crate::claim::lock;
 use crate::event::Value;
 
 /// Channels that one connection may have open; RabbitMQ's own number.
@@ -31,11 +30,20 @@ pub struct House {
     pub declared: Mutex<Declared>,
 }
 
+impl House {
+    /// What clients declared; held for a look only.
+    pub(super) fn declared(&self) -> MutexGuard<'_, Declared> {
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What is to be done, in this order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Say this, after everything before it is on disk.
     Send(Frame),
+    /// Say which protocol this is, to somebody who speaks another.
+    Header,
     /// Put this on disk, then tell [`Session::kept`] or [`Session::not_kept`].
     Push(Publication),
     /// Frames may have so many bytes from now on.
@@ -98,6 +106,11 @@ impl Session {
         self.state == State::Ready
     }
 
+    /// True once we closed, or will hear nothing more.
+    pub fn is_closing(&self) -> bool {
+        self.state == State::Closing
+    }
+
     /// How many bytes of unfinished messages are held.
     pub fn held_bytes(&self) -> usize {
         self.lanes.values().map(Lane::held_bytes).sum()
@@ -125,7 +138,10 @@ impl Session {
     pub fn close(&mut self, refusal: &Refusal) -> Vec<Effect> {
         match self.state {
             // Nobody said yet that this is AMQP; the header says what would be right.
-            State::Header => self.end(),
+            State::Header => {
+                self.effects.push(Effect::Header);
+                self.end();
+            }
             State::Closing => self.effects.push(Effect::End),
             _ => {
                 self.lanes.clear();
@@ -181,10 +197,7 @@ impl Session {
         let is_of_lane = number != 0 && self.is_ready() && refusal.is_of_channel();
         match self.lanes.get_mut(&number) {
             Some(lane) if is_of_lane => {
-                *lane = Lane {
-                    is_closing: true,
-                    ..Lane::default()
-                };
+                *lane = Lane::closing();
                 self.send(refusal.close_channel(number));
             }
             _ => {
@@ -196,14 +209,14 @@ impl Session {
 
     fn look(&mut self, frame: Frame) -> Result<(), Refusal> {
         match (self.state, frame) {
-            (State::Header, Frame::ProtocolHeader(version)) => {
-                // The frame layer lets no other version through.
-                let _ = version;
+            // The frame layer lets no other version through.
+            (State::Header, Frame::ProtocolHeader(_)) => {
                 self.state = State::Start;
                 self.start();
                 Ok(())
             }
             (State::Header, _) => {
+                self.effects.push(Effect::Header);
                 self.end();
                 Ok(())
             }
@@ -392,10 +405,5 @@ impl Session {
     fn end(&mut self) {
         self.state = State::Closing;
         self.effects.push(Effect::End);
-    }
-
-    /// Whether messages may be published to `exchange`.
-    pub(super) fn has_exchange(&self, exchange: &str) -> bool {
-        lock(&self.house.declared).has_exchange(exchange)
     }
 }

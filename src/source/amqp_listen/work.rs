@@ -3,7 +3,6 @@
 use super::refusal::Refusal;
 use super::session::Session;
 use crate::amqp::{Frame, Method, basic, channel, confirm, exchange, queue};
-use crate::claim::lock;
 
 impl Session {
     /// Does what `method` asks for on an open channel.
@@ -43,7 +42,7 @@ impl Session {
         match asked {
             queue::AMQPMethod::Declare(declare) => {
                 let name = declare.queue.as_str();
-                let name = lock(&self.house().declared).queue(name, declare.passive)?;
+                let name = self.house().declared().queue(name, declare.passive)?;
                 let done = queue::DeclareOk {
                     queue: crate::amqp::message::cut(&name),
                     message_count: 0,
@@ -68,7 +67,9 @@ impl Session {
             return Err(Refusal::not_offered(&Method::Exchange(asked.clone())));
         };
         let (name, kind) = (declare.exchange.as_str(), declare.kind.as_str());
-        lock(&self.house().declared).exchange(name, kind, declare.passive)?;
+        self.house()
+            .declared()
+            .exchange(name, kind, declare.passive)?;
         let done = exchange::AMQPMethod::DeclareOk(exchange::DeclareOk {});
         self.answer(number, Method::Exchange(done), declare.nowait);
         Ok(())
@@ -86,12 +87,13 @@ impl Session {
         if publish.immediate {
             return Err(Refusal::new(540, "immediate=true"));
         }
-        if !self.has_exchange(publish.exchange.as_str()) {
-            let why = format!("no exchange '{}' in vhost '/'", publish.exchange);
+        let exchange = publish.exchange.as_str();
+        if !self.house().declared().has_exchange(exchange) {
+            let why = format!("no exchange '{exchange}'");
             return Err(Refusal::new(404, why));
         }
         if let Some(lane) = self.lane(number) {
-            lane.announce(publish.clone());
+            lane.announce(publish);
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lapin::options::{BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -28,6 +29,13 @@ const DEFINITIONS: &str = r#"{
     {"user": "reader", "vhost": "/", "configure": "", "write": "", "read": ".*"}
   ]
 }"#;
+
+/// The one RabbitMQ that tests share; whoever holds it has its queues alone.
+pub fn rabbit() -> MutexGuard<'static, Rabbit> {
+    static RABBIT: OnceLock<Mutex<Rabbit>> = OnceLock::new();
+    let rabbit = RABBIT.get_or_init(|| Mutex::new(Rabbit::start()));
+    rabbit.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A message taken out of a queue.
 pub struct Taken {
@@ -57,7 +65,8 @@ pub struct Rabbit {
     /// AMQP over TLS.
     pub tls_port: u16,
     ports: [u16; 2],
-    runtime: tokio::runtime::Runtime,
+    /// Where its connections live.
+    pub runtime: tokio::runtime::Runtime,
 }
 
 impl Rabbit {
@@ -160,7 +169,8 @@ impl Rabbit {
         )
     }
 
-    async fn open(&self) -> lapin::Result<(Connection, Channel)> {
+    /// A connection with a channel.
+    pub async fn open(&self) -> lapin::Result<(Connection, Channel)> {
         let url = format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port);
         let connection = Connection::connect(&url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
