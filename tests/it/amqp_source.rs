@@ -6,7 +6,9 @@ use lapin::options::{
     BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
 };
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
+use lapin::{
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind,
+};
 use serde_json::{Value as Json, json};
 
 use crate::house::{House, Running, wait_for};
@@ -72,10 +74,18 @@ fn kompiras_queue_is_read_as_kompira_reads_it() {
         rabbit.server()
     ));
     // one waits there before we come, on a queue that the sender has declared
-    sendevt(&rabbit, &["--channel", "/system/channels/alert", "first=日本"], b"");
+    sendevt(
+        &rabbit,
+        &["--channel", "/system/channels/alert", "first=日本"],
+        b"",
+    );
     let server = house.serve();
     wait_for_events(&server, "alert", 1);
-    sendevt(&rabbit, &["--channel", "/system/channels/Mail"], b"raw \xff");
+    sendevt(
+        &rabbit,
+        &["--channel", "/system/channels/Mail"],
+        b"raw \xff",
+    );
     sendevt(&rabbit, &["--channel", "alert", "--decode-stdin"], b"text");
     sendevt(&rabbit, &["--channel", "/nowhere", "k=v"], b"");
     let alert = wait_for_events(&server, "alert", 2);
@@ -142,12 +152,21 @@ fn a_plain_queue_holds_json_and_a_binding_tells_the_routing_key() {
     });
     let alert = wait_for_events(&server, "alert", 4);
     assert_eq!(alert[0]["body"], json!({"n": 1}));
-    assert_eq!((&alert[1]["body"], &alert[2]["body"]), (&json!(1), &json!(2)));
+    assert_eq!(
+        (&alert[1]["body"], &alert[2]["body"]),
+        (&json!(1), &json!(2))
+    );
     assert!(alert[3]["meta"]["decode_error"].is_string(), "{}", alert[3]);
     rabbit.with(async |channel| {
         let exchange = "canopsis.events";
         publish(&channel, (exchange, "c.n.ack.resource.web"), "4", b"{}").await;
-        publish(&channel, (exchange, "c.n.check.resource.web"), "5", br#"{"state":2}"#).await;
+        publish(
+            &channel,
+            (exchange, "c.n.check.resource.web"),
+            "5",
+            br#"{"state":2}"#,
+        )
+        .await;
         Ok(())
     });
     let alert = wait_for_events(&server, "alert", 5);
@@ -178,7 +197,10 @@ fn a_certificate_logs_in_and_a_wrong_authority_is_told() {
     let wrong = house(&block("other_ca.pem"));
     let server = wrong.serve();
     wait_for("the trouble", || {
-        row(&server, "amqp")?.to_string().contains("UnknownIssuer").then_some(())
+        row(&server, "amqp")?
+            .to_string()
+            .contains("UnknownIssuer")
+            .then_some(())
     });
 }
 
@@ -196,7 +218,9 @@ async fn publish_all(port: u16, queue: &str, count: usize) {
         let Ok(channel) = connection.create_channel().await else {
             continue;
         };
-        let _ = channel.confirm_select(ConfirmSelectOptions::default()).await;
+        let _ = channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await;
         while done < count {
             let upto = (done + 20).min(count);
             if !publish_some(&channel, queue, done..upto).await {
@@ -215,8 +239,13 @@ async fn publish_some(channel: &Channel, queue: &str, numbers: std::ops::Range<u
             .with_message_id(format!("id-{number}").into());
         let options = BasicPublishOptions::default();
         let body = number.to_string();
-        let published =
-            channel.basic_publish("".into(), queue.into(), options, body.as_bytes(), properties);
+        let published = channel.basic_publish(
+            "".into(),
+            queue.into(),
+            options,
+            body.as_bytes(),
+            properties,
+        );
         match published.await {
             Ok(confirm) => confirms.push(confirm),
             Err(_) => return false,
@@ -294,10 +323,22 @@ fn mistakes_in_the_block_are_told() {
         ("server = \"localhost\"", "which `queue`?"),
         ("server = \"mq.example\"\nqueue = \"q\"", "`password_file`"),
         ("server = \"u:canary@mq\"\nqueue = \"q\"", "must not hold"),
-        ("server = \"localhost\"\nqueue = \"q\"\nprofile = \"jsn\"", "json"),
-        ("server = \"localhost\"\nqueue = \"q\"\nprefetch = 0", "`prefetch` is"),
-        ("server = \"localhost\"\nqueue = \"q\"\nrouting_keys = [\"#\"]", "`exchange`"),
-        ("server = \"localhost\"\nqueue = \"q\"\ntls_ca = \"x\"", "without TLS"),
+        (
+            "server = \"localhost\"\nqueue = \"q\"\nprofile = \"jsn\"",
+            "json",
+        ),
+        (
+            "server = \"localhost\"\nqueue = \"q\"\nprefetch = 0",
+            "`prefetch` is",
+        ),
+        (
+            "server = \"localhost\"\nqueue = \"q\"\nrouting_keys = [\"#\"]",
+            "`exchange`",
+        ),
+        (
+            "server = \"localhost\"\nqueue = \"q\"\ntls_ca = \"x\"",
+            "without TLS",
+        ),
     ] {
         let house = house(block);
         let output = house.run(&["check"]);

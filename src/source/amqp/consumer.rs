@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::decode::Seen;
 use super::keep::{Arrival, keep};
 use crate::amqp::content::{Content, ContentError};
-use crate::amqp::{Broker, Frame, Link, Message, Method, Trouble, basic, opening, queue, table};
+use crate::amqp::{
+    Broker, CHANNEL, Frame, Link, Message, Method, Trouble, basic, encode, opening, queue, table,
+};
 use crate::event::{Incoming, Meta, Value};
 use crate::source::context::NotKept;
 use crate::source::{Context, amqp_listen};
