@@ -195,12 +195,19 @@ async fn runs(
             .ok_or_else(|| gone(run.as_str()))?;
     }
     let wanted = query.get("state").map(String::as_str);
+    if wanted == Some("waiting") {
+        let rows = story::waiting(&state.conductor, after.as_ref(), limit);
+        return Ok(Json(json!({ "runs": rows, "next": next_of(&rows, limit) })));
+    }
     let rows = story::runs(&state.conductor.store, after.as_ref(), limit, wanted)
         .map_err(|why| store_failed(&why))?;
-    let next = (rows.len() == limit)
-        .then(|| rows.last().map(|row| row["run"].clone()))
-        .flatten();
-    Ok(Json(json!({ "runs": rows, "next": next })))
+    Ok(Json(json!({ "runs": rows, "next": next_of(&rows, limit) })))
+}
+
+/// The run after which the next page begins, if there may be one.
+fn next_of(rows: &[Json_], limit: usize) -> Option<Json_> {
+    let last = rows.last().filter(|_| rows.len() == limit)?;
+    Some(last["run"].clone())
 }
 
 async fn dead(
@@ -237,10 +244,7 @@ async fn dead(
             json!({ "run": letter.run.as_str(), "at": letter.at.to_string(), "why": why })
         })
         .collect();
-    let next = (rows.len() == limit)
-        .then(|| rows.last().map(|row| row["run"].clone()))
-        .flatten();
-    Ok(Json(json!({ "dead": rows, "next": next })))
+    Ok(Json(json!({ "dead": rows, "next": next_of(&rows, limit) })))
 }
 
 async fn retry(state: Server, peer: Peer, headers: HeaderMap, Named(id): Named<String>) -> Answer {
@@ -257,9 +261,16 @@ async fn change_run(
     Named((id, verb)): Named<(String, String)>,
 ) -> Answer {
     let id: RunId = id.parse().map_err(bad_id)?;
-    state.admit(peer, &headers, Right::Operate, Some(&id.event().channel))?;
-    let message = format!("`{verb}` is nothing that can be done with a run in this version");
-    Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", message))
+    let person = state.admit(peer, &headers, Right::Operate, Some(&id.event().channel))?;
+    match verb.as_str() {
+        "cancel" => state.cancel(&id, &person).await?,
+        "kill" => state.kill(&id, &person).await?,
+        _ => {
+            let message = format!("`{verb}` is nothing that can be done with a run");
+            return Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", message));
+        }
+    }
+    Ok(Json(json!({ "run": id.as_str() })))
 }
 
 async fn pause(

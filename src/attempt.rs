@@ -62,7 +62,7 @@ pub fn backoff(count: u32, jitter: f64) -> Duration {
 }
 
 /// The idempotency key of a run's command: the same for every try of it, in every process.
-pub fn key(run: &RunId, command: usize) -> String {
+pub fn key(run: &RunId, command: u64) -> String {
     let hash = Sha256::digest(format!("{run}#{command}").as_bytes());
     hash.iter()
         .take(16)

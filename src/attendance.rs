@@ -10,9 +10,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::claim::{Progress, lock};
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, Left};
 use crate::event::RunId;
 use crate::flow::{Flow, FlowSettings};
+use crate::rewait::Found;
 use crate::run::{Conductor, Interrupted};
 use crate::store::{Batch, StoreError};
 
@@ -25,6 +26,7 @@ pub struct Attendance {
 
 struct Attended {
     flow: watch::Sender<Option<Arc<Flow>>>,
+    woken: mpsc::UnboundedSender<RunId>,
     paused: watch::Sender<bool>,
     progress: Arc<Mutex<Progress>>,
     from: u64,
@@ -53,18 +55,37 @@ impl Attendance {
         }
     }
 
-    /// Attends to these flows: new ones begin, changed ones change, missing ones end. `left` are
-    /// the runs that the last process left, at the first call.
+    /// Takes over what the last process left, and attends to these flows. `woken` brings runs that
+    /// are to go on. What works in the background is given back; it ends when the server stops.
+    ///
+    /// # Errors
+    /// What the store cannot read or keep.
+    pub async fn take_over(
+        self: &Arc<Self>,
+        flows: &BTreeMap<String, Arc<Flow>>,
+        woken: mpsc::UnboundedReceiver<RunId>,
+    ) -> Result<Vec<JoinHandle<()>>, StoreError> {
+        let conductor = &self.conductor;
+        let mut found = conductor.find_waits()?;
+        let left = left(conductor.store.live_runs()?, &found);
+        self.attend(flows, left).await?;
+        let attendance = Arc::clone(self);
+        let handing_over = async move { attendance.hand_over(woken).await };
+        let waiting = Arc::clone(conductor).attend_waits(found.late());
+        Ok(vec![tokio::spawn(handing_over), tokio::spawn(waiting)])
+    }
+
+    /// Attends to these flows: new ones begin, changed ones change, missing ones end. `left` is
+    /// what the last process left, at the first call.
     ///
     /// # Errors
     /// What the store cannot read or keep.
     pub async fn attend(
         &self,
         flows: &BTreeMap<String, Arc<Flow>>,
-        left: Vec<RunId>,
+        mut left: BTreeMap<String, Left>,
     ) -> Result<(), StoreError> {
         self.conductor.keep_versions(flows.values()).await?;
-        let mut left = by_flow(left);
         let paused = self.conductor.store.paused()?;
         let mut gone = Vec::new();
         {
@@ -74,27 +95,23 @@ impl Attendance {
                 match attended.get(path) {
                     Some(one) => one.change(flow),
                     None => {
-                        let runs = left.remove(path).unwrap_or_default();
-                        let one = self.begin(flow, runs, paused.contains(path))?;
+                        let left = left.remove(path).unwrap_or_default();
+                        let one = self.begin(flow, left, paused.contains(path))?;
                         attended.insert(path.clone(), one);
                     }
                 }
             }
         }
+        self.tell_channels(flows);
         self.forget(flows).await?;
-        for runs in left.into_values() {
-            self.finish_orphans(runs);
+        for left in left.into_values() {
+            self.finish_orphans(left.runs);
         }
         self.set_floors();
         Ok(())
     }
 
-    fn begin(
-        &self,
-        flow: &Arc<Flow>,
-        left: Vec<RunId>,
-        paused: bool,
-    ) -> Result<Attended, StoreError> {
+    fn begin(&self, flow: &Arc<Flow>, left: Left, paused: bool) -> Result<Attended, StoreError> {
         let store = &self.conductor.store;
         let (from, next) = match store.cursor(&flow.path())? {
             Some(cursor) => (cursor.from, cursor.next),
@@ -106,7 +123,9 @@ impl Attendance {
         let progress = Progress::at(next);
         let (flow_sender, flow_receiver) = watch::channel(Some(Arc::clone(flow)));
         let (paused_sender, paused_receiver) = watch::channel(paused);
+        let (woken_sender, woken) = mpsc::unbounded_channel();
         let dispatcher = Dispatcher {
+            woken,
             conductor: Arc::clone(&self.conductor),
             channel: self
                 .conductor
@@ -123,6 +142,7 @@ impl Attendance {
         let task = tokio::spawn(dispatcher.attend());
         Ok(Attended {
             flow: flow_sender,
+            woken: woken_sender,
             paused: paused_sender,
             progress,
             from,
@@ -168,6 +188,13 @@ impl Attendance {
                     conductor.interrupted(&run, &why);
                 }
             });
+        }
+    }
+
+    /// Hands runs that were woken to whoever attends to their flows, until the server stops.
+    async fn hand_over(&self, mut woken: mpsc::UnboundedReceiver<RunId>) {
+        while let Some(run) = woken.recv().await {
+            self.take_up(run);
         }
     }
 
@@ -217,6 +244,14 @@ impl Attendance {
         }
     }
 
+    /// Tells each channel whether a flow reacts to its events.
+    fn tell_channels(&self, flows: &BTreeMap<String, Arc<Flow>>) {
+        for channel in self.conductor.channels.all() {
+            let has_flows = flows.values().any(|flow| flow.channel == channel.name);
+            channel.set_has_flows(has_flows);
+        }
+    }
+
     /// Holds a flow or lets it go on; false if there is no such flow.
     pub fn set_paused(&self, path: &str, paused: bool) -> bool {
         let attended = lock(&self.attended);
@@ -233,22 +268,16 @@ impl Attendance {
             .and_then(|one| one.flow.borrow().clone())
     }
 
-    /// Takes up a run that was tried again by a person.
-    pub async fn take_up(&self, run: RunId) -> Result<(), Interrupted> {
-        let (conductor, working) = (Arc::clone(&self.conductor), self.working());
+    /// Has a run that is on disk go on: by its flow's dispatcher, or by itself if the flow is gone.
+    pub fn take_up(&self, run: RunId) {
         let path = format!("{}/{}", run.event().channel, run.flow());
-        let flow = self.flow(&path);
-        tokio::spawn(async move {
-            let _working = working;
-            let driven = match flow {
-                Some(flow) => drive_again(&conductor, flow, &run).await,
-                None => finish_orphan(&conductor, &run).await,
-            };
-            if let Err(why) = driven {
-                conductor.interrupted(&run, &why);
-            }
-        });
-        Ok(())
+        let woken = lock(&self.attended).get(&path).map(|one| one.woken.clone());
+        let Some(run) = woken.map_or(Some(run.clone()), |woken| {
+            woken.send(run).err().map(|unsent| unsent.0)
+        }) else {
+            return;
+        };
+        self.finish_orphans(vec![run]);
     }
 
     fn working(&self) -> Result<mpsc::Sender<()>, StoreError> {
@@ -308,30 +337,24 @@ impl Attended {
     }
 }
 
-fn by_flow(runs: Vec<RunId>) -> BTreeMap<String, Vec<RunId>> {
-    let mut by_flow: BTreeMap<String, Vec<RunId>> = BTreeMap::new();
-    for run in runs {
-        let path = format!("{}/{}", run.event().channel, run.flow());
-        by_flow.entry(path).or_default().push(run);
+/// Runs that the last process left, by flow; those in `found` wait and are not at work.
+fn left(runs: Vec<RunId>, found: &Found) -> BTreeMap<String, Left> {
+    let mut left: BTreeMap<String, Left> = BTreeMap::new();
+    let path = |run: &RunId| format!("{}/{}", run.event().channel, run.flow());
+    for run in runs.into_iter().filter(|run| !found.runs.contains(run)) {
+        left.entry(path(&run)).or_default().runs.push(run);
     }
-    for runs in by_flow.values_mut() {
-        runs.sort_by_key(|run| run.event().number);
+    for (trouble, run) in &found.troubles {
+        let troubles = &mut left.entry(path(run)).or_default().troubles;
+        troubles.push((trouble.clone(), run.clone()));
     }
-    by_flow
+    for one in left.values_mut() {
+        one.runs.sort_by_key(|run| run.event().number);
+    }
+    left
 }
 
-async fn drive_again(
-    conductor: &Conductor,
-    flow: Arc<Flow>,
-    run: &RunId,
-) -> Result<(), Interrupted> {
-    let work = conductor
-        .recall(flow, run.clone(), &Progress::at(0))
-        .await?;
-    conductor.drive(work).await.map(drop)
-}
-
-async fn finish_orphan(conductor: &Conductor, run: &RunId) -> Result<(), Interrupted> {
+async fn finish_orphan(conductor: &Arc<Conductor>, run: &RunId) -> Result<(), Interrupted> {
     let gone = || Interrupted::Unreadable(format!("the journal of {run} is gone"));
     let journal = conductor.journal(run)?.ok_or_else(gone)?;
     let version = journal.version().ok_or_else(gone)?;
@@ -341,5 +364,9 @@ async fn finish_orphan(conductor: &Conductor, run: &RunId) -> Result<(), Interru
         settings: FlowSettings::default(),
         script: conductor.script(version).await?,
     };
-    drive_again(conductor, Arc::new(flow), run).await
+    let work = conductor
+        .recall(Arc::new(flow), run.clone(), &Progress::at(0))
+        .await?;
+    conductor.carry(work).await;
+    Ok(())
 }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::config::{ChannelSettings, OnFull, UNROUTED};
 use crate::event::{Incoming, Value};
 use crate::store::{Batch, Pushed, Store, StoreError};
+use crate::waits::Waits;
 
 /// One channel, as the running server knows it.
 #[derive(Debug)]
@@ -20,8 +21,11 @@ pub struct Channel {
     /// Its name.
     pub name: String,
     settings: RwLock<Arc<ChannelSettings>>,
-    /// The number that the next event will get; changes wake the flows.
+    /// The number that the next event will get.
     tail: watch::Sender<u64>,
+    /// Runs that wait were shown everything below this; changes wake the flows.
+    offered: watch::Sender<u64>,
+    has_flows: AtomicBool,
     /// The first event that some flow still has to look at.
     floor: AtomicU64,
     /// Flows skip events below this: a full channel dropped them.
@@ -54,6 +58,8 @@ impl Channel {
             name: name.to_owned(),
             settings: RwLock::new(Arc::new(settings)),
             tail: watch::Sender::new(tail),
+            offered: watch::Sender::new(tail),
+            has_flows: AtomicBool::new(false),
             floor: AtomicU64::new(floor),
             skip: AtomicU64::new(0),
             coming: AtomicU64::new(0),
@@ -89,8 +95,43 @@ impl Channel {
     }
 
     /// Tells whoever holds it when the tail moves.
-    pub fn watch(&self) -> watch::Receiver<u64> {
+    pub fn arrivals(&self) -> watch::Receiver<u64> {
         self.tail.subscribe()
+    }
+
+    /// Flows may look at events below this: runs that wait were shown them first.
+    pub fn offered(&self) -> u64 {
+        *self.offered.borrow()
+    }
+
+    /// Tells whoever holds it when flows may look further.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.offered.subscribe()
+    }
+
+    /// Flows may look at everything below `next`.
+    pub fn set_offered(&self, next: u64) {
+        self.offered.send_if_modified(|offered| {
+            let further = next > *offered;
+            *offered = next.max(*offered);
+            further
+        });
+    }
+
+    /// Flows may look at nothing from `next` on until runs that waited before the start were shown
+    /// it. Only before any flow looks.
+    pub fn hold_back(&self, next: u64) {
+        self.offered.send_replace(next);
+    }
+
+    /// True if a flow reacts to its events.
+    pub fn has_flows(&self) -> bool {
+        self.has_flows.load(Ordering::SeqCst)
+    }
+
+    /// Notes whether a flow reacts to its events.
+    pub fn set_has_flows(&self, has_flows: bool) {
+        self.has_flows.store(has_flows, Ordering::SeqCst);
     }
 
     /// The slowest flow has come this far.
@@ -116,8 +157,8 @@ impl Channel {
     /// Stops or lets go on.
     pub fn set_paused(&self, paused: bool) {
         self.paused.store(paused, Ordering::SeqCst);
-        // Whoever waits for the tail looks again.
-        self.tail.send_modify(|_| {});
+        // Whoever waits for events looks again.
+        self.offered.send_modify(|_| {});
     }
 
     /// Room for `count` more, kept until the reservation is dropped.
@@ -169,6 +210,7 @@ impl Drop for Reservation<'_> {
 #[derive(Debug)]
 pub struct Channels {
     store: Store,
+    waits: Arc<Waits>,
     by_name: RwLock<BTreeMap<String, Arc<Channel>>>,
 }
 
@@ -179,10 +221,12 @@ impl Channels {
     /// What the store cannot read.
     pub fn open(
         store: Store,
+        waits: Arc<Waits>,
         settings: &BTreeMap<String, ChannelSettings>,
     ) -> Result<Channels, StoreError> {
         let channels = Channels {
             store,
+            waits,
             by_name: RwLock::default(),
         };
         channels.reload(settings)?;
@@ -299,11 +343,7 @@ impl Channels {
     pub fn announce(&self, pushed: &[Pushed]) {
         for event in pushed.iter().filter(|event| !event.duplicate) {
             if let Some(channel) = self.get(&event.id.channel) {
-                channel.tail.send_if_modified(|tail| {
-                    let newer = event.id.number >= *tail;
-                    *tail = (*tail).max(event.id.number + 1);
-                    newer
-                });
+                self.move_tail(&channel, event.id.number + 1);
             }
         }
     }
@@ -311,13 +351,19 @@ impl Channels {
     /// Wakes the flows for events of commits whose answer got lost.
     pub fn catch_up(&self) {
         for channel in self.all() {
-            let tail = self.store.tail(&channel.name) + 1;
-            channel.tail.send_if_modified(|known| {
-                let newer = tail > *known;
-                *known = tail.max(*known);
-                newer
-            });
+            self.move_tail(&channel, self.store.tail(&channel.name) + 1);
         }
+    }
+
+    fn move_tail(&self, channel: &Channel, next: u64) {
+        channel.tail.send_if_modified(|tail| {
+            let newer = next > *tail;
+            *tail = next.max(*tail);
+            newer
+        });
+        // Where somebody waits, the usher says when flows may look.
+        let may_look = || channel.set_offered(channel.tail());
+        self.waits.if_nobody(&channel.name, may_look);
     }
 
     fn unrouted(&self) -> Result<Arc<Channel>, PushError> {

@@ -3,15 +3,16 @@
 //! Invariant: the kept cursor never passes an event whose run is not on disk yet, so whatever dies,
 //! an event is looked at again rather than not at all.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot, watch};
 
 use crate::event::RunId;
 use crate::journal::{Entry, Journal};
 use crate::locals::Effects;
+use crate::run::Interrupted;
 
 /// Further events that one run may have waiting to be noted.
 const NOTES_MAX: usize = 10_000;
@@ -92,25 +93,58 @@ impl Notes {
     }
 }
 
+/// What a person wants of a run at work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Order {
+    /// It is to be cancelled, and may tidy up until then.
+    pub cancel: Option<Timestamp>,
+    /// It is to end at once.
+    pub kill: bool,
+}
+
 /// Which runs are at work in this process: a run has one owner at most.
 #[derive(Debug, Clone, Default)]
-pub struct Claims(Arc<Mutex<HashSet<RunId>>>);
+pub struct Claims(Arc<Mutex<HashMap<RunId, watch::Sender<Order>>>>);
 
 impl Claims {
     /// Takes the run, or `None` if somebody has it.
     pub fn claim(&self, run: &RunId) -> Option<Claim> {
-        let free = lock(&self.0).insert(run.clone());
-        free.then(|| Claim(self.clone(), run.clone()))
+        let mut claims = lock(&self.0);
+        if claims.contains_key(run) {
+            return None;
+        }
+        let (sender, orders) = watch::channel(Order::default());
+        claims.insert(run.clone(), sender);
+        let claims = self.clone();
+        let run = run.clone();
+        Some(Claim {
+            claims,
+            run,
+            orders,
+        })
+    }
+
+    /// Tells whoever has the run; false if nobody has.
+    pub fn order(&self, run: &RunId, change: impl FnOnce(&mut Order)) -> bool {
+        let claims = lock(&self.0);
+        claims
+            .get(run)
+            .map(|orders| orders.send_modify(change))
+            .is_some()
     }
 }
 
 /// A run in somebody's hands; let go when it is dropped.
 #[derive(Debug)]
-pub struct Claim(Claims, RunId);
+pub struct Claim {
+    claims: Claims,
+    run: RunId,
+    orders: watch::Receiver<Order>,
+}
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        lock(&self.0.0).remove(&self.1);
+        lock(&self.claims.0).remove(&self.run);
     }
 }
 
@@ -123,7 +157,7 @@ pub struct Seat {
     pub notes: Arc<Notes>,
     progress: Arc<Mutex<Progress>>,
     unsettled: Vec<u64>,
-    _claim: Claim,
+    claim: Claim,
     /// Lets the next run with the same `order_by` value begin when it is dropped.
     _turn: Option<oneshot::Sender<()>>,
     /// One of the flow's `runs_at_once_max`, and one of those looked at ahead.
@@ -138,7 +172,7 @@ impl Seat {
             notes: Arc::default(),
             progress: Arc::clone(progress),
             unsettled: numbers,
-            _claim: claim,
+            claim,
             _turn: None,
             _permits: Vec::new(),
         }
@@ -149,6 +183,38 @@ impl Seat {
     pub fn with_turn(mut self, turn: Option<oneshot::Sender<()>>) -> Seat {
         self._turn = turn;
         self
+    }
+
+    /// Until when the run may tidy up, if it is to be cancelled.
+    pub fn cancelled_until(&self) -> Option<Timestamp> {
+        self.claim.orders.borrow().cancel
+    }
+
+    /// Waits until the run is to be cancelled.
+    pub async fn cancelled(&self) {
+        self.ordered(|order| order.cancel.is_some()).await;
+    }
+
+    /// Waits until the run is to end at once.
+    pub async fn killed(&self) {
+        self.ordered(|order| order.kill).await;
+    }
+
+    async fn ordered(&self, wanted: impl Fn(&Order) -> bool) {
+        let mut orders = self.claim.orders.clone();
+        if orders.wait_for(wanted).await.is_err() {
+            // Nobody can order anything any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// # Errors
+    /// The run is to end at once.
+    pub fn unless_killed(&self) -> Result<(), Interrupted> {
+        match self.claim.orders.borrow().kill {
+            true => Err(Interrupted::Killed),
+            false => Ok(()),
+        }
     }
 
     /// The same, holding a permit more.

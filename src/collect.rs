@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use crate::claim::lock;
-use crate::dispatch::{Dispatcher, Judged, LOOK_EVENTS_MAX, Mind};
+use crate::dispatch::{Dispatcher, Judged, LOOK_EVENTS_MAX};
 use crate::event::{Event, RunId};
 use crate::flow::Flow;
 use crate::journal::Journal;
+use crate::mind::Mind;
 use crate::run::Interrupted;
 
 impl Dispatcher {
@@ -32,10 +33,10 @@ impl Dispatcher {
         while !collected.is_empty() && collected.len() < size_max {
             let next = lock(&self.progress).next;
             let room = (size_max - collected.len()).min(LOOK_EVENTS_MAX);
-            let events = self
-                .conductor
-                .store
-                .events(&self.channel.name, next, room)?;
+            let events = match self.channel.offered() > next {
+                true => self.read(next, room)?,
+                false => Vec::new(),
+            };
             if !events.is_empty() {
                 let judged = self.judge(mind, flow, events).await?;
                 self.sift(mind, flow, judged, &mut collected).await?;

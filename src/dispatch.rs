@@ -4,26 +4,24 @@
 //! Invariant: looking ahead is bounded, so a flow that falls behind leaves its events in the
 //! channel, where `depth_max` counts them and a sender is told.
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use crate::blackbox::STRIKES_MAX;
 use crate::channel::Channel;
-use crate::claim::{Notes, Progress, Seat, Turns, lock};
+use crate::claim::{Progress, Seat, lock};
 use crate::engine::ENGINE_FLAGS;
 use crate::event::{Event, RunId, Value};
 use crate::fault::ScriptError;
 use crate::flow::Flow;
 use crate::journal::{Journal, Start};
+use crate::mind::{Mind, Tenant, trouble};
 use crate::run::{Conductor, Interrupted, Work};
 
 /// Events that are read and filtered at a time.
 pub const LOOK_EVENTS_MAX: usize = 64;
-/// Runs of one flow that are begun and not ended: at work, waiting for their turn or for a permit.
-pub const RUNS_AHEAD_MAX: usize = 1_000;
 /// How long a flow whose store failed waits before it goes on.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -39,34 +37,35 @@ pub struct Dispatcher {
     pub progress: Arc<Mutex<Progress>>,
     /// Changes when the server stops.
     pub stop: watch::Receiver<bool>,
-    /// Runs that the last process left.
-    pub left: Vec<RunId>,
+    /// What the last process left.
+    pub left: Left,
+    /// Runs that were woken, or that a person wants tried again.
+    pub woken: mpsc::UnboundedReceiver<RunId>,
     /// Held by every run at work; all are done when all are dropped.
     pub working: mpsc::Sender<()>,
     /// True while an operator holds the flow.
     pub paused: watch::Receiver<bool>,
 }
 
+/// What a process left of one flow.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Runs that were at work.
+    pub runs: Vec<RunId>,
+    /// Runs that wait, by what makes further events the same trouble.
+    pub troubles: Vec<(String, RunId)>,
+}
+
+/// What there is to do next.
+enum Turn {
+    /// Events to look at.
+    Look(Arc<Flow>),
+    /// A run to take up.
+    Woken(Arc<Flow>, RunId),
+}
+
 /// An event with what the filter said about it.
 pub(crate) type Judged = (Event, Result<bool, ScriptError>);
-
-/// What the dispatcher keeps in mind between events.
-pub(crate) struct Mind {
-    turns: Turns,
-    ahead: Arc<Semaphore>,
-    at_once: Arc<Semaphore>,
-    at_once_max: usize,
-    troubles: Arc<Mutex<HashMap<String, Arc<Notes>>>>,
-    /// Below this, an event may have had its run before the last process died.
-    pub(crate) restart_end: u64,
-    /// Events whose filter killed the process once too often.
-    doomed: BTreeSet<u64>,
-    /// Events of runs that began before the last process died.
-    had: BTreeSet<u64>,
-    /// A batch killed the process before it was on disk: its events come one by one now, so that
-    /// only the one that does it is given up.
-    pub(crate) cautious: bool,
-}
 
 impl Dispatcher {
     /// Works until the flow is taken away or the server stops.
@@ -74,49 +73,57 @@ impl Dispatcher {
         let Some(flow) = self.flow.borrow().clone() else {
             return;
         };
-        let mut mind = Mind {
-            turns: Turns::default(),
-            ahead: Arc::new(Semaphore::new(RUNS_AHEAD_MAX)),
-            at_once: Arc::new(Semaphore::new(flow.settings.runs_at_once_max)),
-            at_once_max: flow.settings.runs_at_once_max,
-            troubles: Arc::default(),
-            restart_end: self.channel.tail(),
-            doomed: BTreeSet::new(),
-            had: BTreeSet::new(),
-            cautious: false,
-        };
-        for run in std::mem::take(&mut self.left) {
+        let left = std::mem::take(&mut self.left);
+        let mut mind = Mind::new(&flow, self.channel.tail(), left.troubles);
+        for run in left.runs {
             if let Err(why) = self.take_up(&mut mind, &flow, run.clone()).await {
                 tracing::error!(%run, "cannot go on: {why}");
             }
         }
-        while let Some(flow) = self.next_look().await {
-            mind.adapt(&flow);
-            if let Err(why) = self.look(&mut mind, &flow).await {
+        while let Some(turn) = self.next_turn().await {
+            let (flow, done) = match turn {
+                Turn::Look(flow) => {
+                    mind.adapt(&flow);
+                    let done = self.look(&mut mind, &flow).await;
+                    (flow, done)
+                }
+                Turn::Woken(flow, run) => {
+                    let done = self.go_on(&mut mind, &flow, run.clone()).await;
+                    if let Err(why) = done {
+                        self.conductor.interrupted(&run, &why);
+                    }
+                    (flow, Ok(()))
+                }
+            };
+            if let Err(why) = done {
                 tracing::error!(flow = %flow.path(), "cannot go on: {why}");
                 tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
             }
         }
     }
 
-    /// Waits until there is something to look at; `None` is the end.
-    async fn next_look(&mut self) -> Option<Arc<Flow>> {
-        let mut tail = self.channel.watch();
+    /// Waits until there is something to do; `None` is the end.
+    async fn next_turn(&mut self) -> Option<Turn> {
+        let mut offered = self.channel.watch();
         loop {
             if *self.stop.borrow() {
                 return None;
             }
             let flow = self.flow.borrow_and_update().clone()?;
+            if let Ok(run) = self.woken.try_recv() {
+                return Some(Turn::Woken(flow, run));
+            }
             let held = self.channel.is_paused() || *self.paused.borrow_and_update();
             let next = lock(&self.progress).next.max(self.channel.skip());
-            if *tail.borrow_and_update() > next && !held {
-                return Some(flow);
+            if *offered.borrow_and_update() > next && !held {
+                return Some(Turn::Look(flow));
             }
             tokio::select! {
-                changed = tail.changed() => changed.ok()?,
+                changed = offered.changed() => changed.ok()?,
                 changed = self.flow.changed() => changed.ok()?,
                 changed = self.paused.changed() => changed.ok()?,
                 changed = self.stop.changed() => changed.ok()?,
+                run = self.woken.recv() => return Some(Turn::Woken(flow, run?)),
             }
         }
     }
@@ -125,20 +132,10 @@ impl Dispatcher {
     async fn look(&mut self, mind: &mut Mind, flow: &Arc<Flow>) -> Result<(), Interrupted> {
         let next = lock(&self.progress).next.max(self.channel.skip());
         mind.cautious &= next < mind.restart_end;
-        // Read before the events: one that comes meanwhile is not passed over.
-        let tail = self.channel.tail();
         let count = mind
             .batch_size(flow)
             .map_or(LOOK_EVENTS_MAX, |size| size.min(LOOK_EVENTS_MAX));
-        let events = self
-            .conductor
-            .store
-            .events(&self.channel.name, next, count)?;
-        if events.is_empty() {
-            // Taken by somebody, or below the retention: nothing is left up to the tail.
-            lock(&self.progress).pass(tail.saturating_sub(1), false);
-            return Ok(());
-        }
+        let events = self.read(next, count)?;
         let judged = self.judge(mind, flow, events).await?;
         match &flow.settings.batch {
             None => {
@@ -149,6 +146,24 @@ impl Dispatcher {
             Some(_) => self.begin_batch(mind, flow, judged).await?,
         }
         Ok(())
+    }
+
+    /// The next events that the flow may look at and that nobody took; what is passed over counts
+    /// as looked at.
+    pub(crate) fn read(&self, next: u64, count: usize) -> Result<Vec<Event>, Interrupted> {
+        // Read before the events: one that comes meanwhile is not passed over.
+        let end = self.channel.offered();
+        let store = &self.conductor.store;
+        let mut events = store.events(&self.channel.name, next, count)?;
+        events.retain(|event| event.id.number < end);
+        if events.is_empty() {
+            // Below the retention: nothing is left up to the end.
+            lock(&self.progress).pass(end.saturating_sub(1), false);
+        }
+        for event in events.extract_if(.., |event| self.conductor.is_taken(event)) {
+            lock(&self.progress).pass(event.id.number, false);
+        }
+        Ok(events)
     }
 
     /// Asks the filter about each event, on a thinking thread.
@@ -195,7 +210,7 @@ impl Dispatcher {
         }
         match verdict {
             Ok(false) => lock(&self.progress).pass(number, false),
-            Ok(true) if mind.note(flow, &event) => lock(&self.progress).pass(number, true),
+            Ok(true) if self.note(mind, flow, &event).await? => {}
             Ok(true) => {
                 let permit = mind.permit().await;
                 self.begin(mind, flow, vec![event], permit)?;
@@ -247,12 +262,7 @@ impl Dispatcher {
         let numbers: Vec<u64> = events.iter().map(|event| event.id.number).collect();
         let trouble = trouble(flow, first);
         let run = RunId::new(&first.id, &flow.name);
-        let mut journal = Journal::begin(run, self.start(flow, &numbers, trouble));
-        if first.id.number < mind.restart_end {
-            // A strike may be on disk before the beginning is.
-            let info = self.conductor.store.run(&journal.run).ok().flatten();
-            journal.follow(info.map_or(0, |info| info.records as usize));
-        }
+        let journal = Journal::begin(run, self.start(flow, &numbers, trouble));
         {
             let mut progress = lock(&self.progress);
             numbers
@@ -295,11 +305,19 @@ impl Dispatcher {
             }
             return Ok(());
         }
+        self.go_on(mind, flow, run).await
+    }
+
+    /// Has a run go on that is on disk.
+    async fn go_on(
+        &self,
+        mind: &mut Mind,
+        flow: &Arc<Flow>,
+        run: RunId,
+    ) -> Result<(), Interrupted> {
         let permit = mind.permit().await;
-        let mut work = self
-            .conductor
-            .recall(Arc::clone(flow), run, &self.progress)
-            .await?;
+        let flow = Arc::clone(flow);
+        let mut work = self.conductor.recall(flow, run, &self.progress).await?;
         work.seat.hold(permit);
         self.launch(mind, work);
         Ok(())
@@ -319,8 +337,9 @@ impl Dispatcher {
         };
         work.seat = work.seat.with_turn(turn);
         let trouble = work.journal.start().and_then(|start| start.trouble.clone());
+        let tenant = Tenant::of(&work);
         if let Some(trouble) = &trouble {
-            lock(&mind.troubles).insert(trouble.clone(), Arc::clone(&work.seat.notes));
+            lock(&mind.troubles).insert(trouble.clone(), tenant.clone());
         }
         let (troubles, at_once) = (Arc::clone(&mind.troubles), Arc::clone(&mind.at_once));
         let conductor = Arc::clone(&self.conductor);
@@ -335,65 +354,13 @@ impl Dispatcher {
                 return;
             };
             work.seat.hold(permit);
-            let notes = Arc::clone(&work.seat.notes);
-            let run = work.journal.run.clone();
-            if let Err(why) = conductor.drive(work).await {
-                conductor.interrupted(&run, &why);
-            }
-            if let Some(trouble) = trouble {
+            let has_ended = conductor.carry(work).await;
+            if let Some(trouble) = trouble.filter(|_| has_ended) {
                 let mut troubles = lock(&troubles);
-                if troubles
-                    .get(&trouble)
-                    .is_some_and(|current| Arc::ptr_eq(current, &notes))
-                {
+                if troubles.get(&trouble) == Some(&tenant) {
                     troubles.remove(&trouble);
                 }
             }
         });
     }
-}
-
-impl Mind {
-    /// Takes up a changed `runs_at_once_max`; runs that hold the old permits end as they are.
-    fn adapt(&mut self, flow: &Flow) {
-        if flow.settings.runs_at_once_max != self.at_once_max {
-            self.at_once_max = flow.settings.runs_at_once_max;
-            self.at_once = Arc::new(Semaphore::new(self.at_once_max));
-        }
-    }
-
-    pub(crate) async fn permit(&self) -> OwnedSemaphorePermit {
-        loop {
-            // The semaphore is never closed; asking again is only there for the types.
-            if let Ok(permit) = Arc::clone(&self.ahead).acquire_owned().await {
-                return permit;
-            }
-        }
-    }
-
-    /// Notes the event on a live run for the same trouble, if there is one.
-    fn note(&self, flow: &Flow, event: &Event) -> bool {
-        let Some(trouble) = trouble(flow, event) else {
-            return false;
-        };
-        let notes = lock(&self.troubles).get(&trouble).cloned();
-        notes.is_some_and(|notes| {
-            notes.leave(
-                event.id.number,
-                format!("event {} is for the same trouble", event.id),
-            )
-        })
-    }
-}
-
-/// What makes an event the same trouble as another, by the flow's `one_run_per`.
-fn trouble(flow: &Flow, event: &Event) -> Option<String> {
-    let fields = &flow.settings.one_run_per;
-    let part = |field: &String| {
-        event
-            .body
-            .get(field)
-            .map_or_else(|| "null".to_owned(), Value::to_string)
-    };
-    (!fields.is_empty()).then(|| fields.iter().map(part).collect::<Vec<_>>().join("\u{1f}"))
 }

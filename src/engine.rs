@@ -16,11 +16,12 @@ use rhai::{OptimizationLevel, Position, Scope};
 use crate::bundle::Script;
 use crate::event::{Event, Value};
 use crate::fault::ScriptError;
-use crate::gate::{Answer, Gate, HostWord, Question};
+use crate::gate::{Answer, CONDITION, Gate, HostWord, Question};
 use crate::lexicon;
 use crate::resolver::ScriptResolver;
 use crate::script::convert::{from_dynamic, to_dynamic};
 use crate::script::events::Events;
+use crate::script::handle;
 use crate::script::{self, complain};
 use crate::step::{self, Stop};
 
@@ -209,8 +210,13 @@ fn forbid(rhai: &mut rhai::Engine) {
         let word = at.fn_name();
         Err(complain(at, format!("there is no word `{word}`")))
     }
-    rhai.register_fn("sleep", |at: NativeCallContext, _: i64| refuse(&at))
-        .register_fn("sleep", |at: NativeCallContext, _: f64| refuse(&at))
+    fn wants_a_unit(at: &NativeCallContext) -> script::Result {
+        let message = "a duration is text with a unit, as in sleep(\"10m\")";
+        Err(complain(at, message))
+    }
+    // The language's own would hold the thread.
+    rhai.register_fn("sleep", |at: NativeCallContext, _: i64| wants_a_unit(&at))
+        .register_fn("sleep", |at: NativeCallContext, _: f64| wants_a_unit(&at))
         .register_fn("timestamp", |at: NativeCallContext| refuse(&at))
         .register_fn("exit", |at: NativeCallContext| refuse(&at))
         .register_fn("exit", |at: NativeCallContext, _: Dynamic| refuse(&at));
@@ -250,10 +256,16 @@ fn register_host(module: &mut Module, host: HostWord) {
                 module,
                 move |at: NativeCallContext, a: Dynamic, b: Dynamic| ask(&at, &word, [a, b]),
             )),
-            _ => drop(named.set_into_module(
+            3 => drop(named.set_into_module(
                 module,
                 move |at: NativeCallContext, a: Dynamic, b: Dynamic, c: Dynamic| {
                     ask(&at, &word, [a, b, c])
+                },
+            )),
+            _ => drop(named.set_into_module(
+                module,
+                move |at: NativeCallContext, a: Dynamic, b: Dynamic, c: Dynamic, d: Dynamic| {
+                    ask(&at, &word, [a, b, c, d])
                 },
             )),
         }
@@ -265,23 +277,42 @@ fn ask<const N: usize>(
     word: &str,
     arguments: [Dynamic; N],
 ) -> script::Result {
-    let converted: Result<Vec<Value>, String> = arguments.iter().map(from_dynamic).collect();
-    let arguments = converted.map_err(|why| complain(at, format!("`{word}`: {why}")))?;
+    let argument = |argument| self::argument(word, argument);
+    let converted: Result<Vec<Value>, String> = arguments.iter().map(argument).collect();
+    let converted = converted.map_err(|why| complain(at, format!("`{word}`: {why}")))?;
     let question = Question {
         word: word.to_owned(),
-        arguments,
+        arguments: converted,
     };
     match step::ask(question) {
         Some(Answer::Value(value)) => Ok(to_dynamic(&value)),
         Some(Answer::Error(error)) => {
             Err(EvalAltResult::ErrorRuntime(to_dynamic(&error), at.call_position()).into())
         }
-        Some(Answer::Stop) => {
-            Err(EvalAltResult::ErrorTerminated(Dynamic::UNIT, Position::NONE).into())
+        Some(Answer::Judge(which, value)) => {
+            step::judged(handle::judge(
+                at,
+                handle::condition(&arguments, which),
+                &value,
+            ));
+            Err(stop())
         }
+        Some(Answer::Stop) => Err(stop()),
         None => Err(complain(
             at,
             format!("`{word}` cannot be used here: a filter only looks at the event"),
         )),
+    }
+}
+
+fn stop() -> Box<EvalAltResult> {
+    EvalAltResult::ErrorTerminated(Dynamic::UNIT, Position::NONE).into()
+}
+
+/// The closure of a wait stays where it is; the question only says that there is one.
+fn argument(word: &str, argument: &Dynamic) -> Result<Value, String> {
+    match matches!(word, "receive" | "watch") && argument.is_fnptr() {
+        true => Ok(Value::from(CONDITION)),
+        false => from_dynamic(argument),
     }
 }

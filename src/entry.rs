@@ -5,10 +5,11 @@
 
 use jiff::Timestamp;
 
-use crate::event::Value;
+use crate::event::{EventId, Value};
 use crate::gate::Question;
 pub use crate::store::End as EndState;
 use crate::store::codec::{CodecError, Reader, Writer};
+use crate::want::Want;
 
 /// The version of the form.
 const ENTRY_VERSION: u8 = 1;
@@ -32,6 +33,40 @@ pub enum Entry {
     Retried(Timestamp, String),
     /// The run ended.
     End(End),
+    /// An event woke the run, or was shown to it.
+    Seen(Seen),
+    /// The journal begins anew here, by `continue_as`.
+    Continued(Continued),
+    /// A person asked at this time that the run be cancelled; it may tidy up until the other.
+    Cancel(Timestamp, Timestamp),
+    /// A person moved the run to this version of its script, which asks for the same things.
+    Moved(Timestamp, String),
+}
+
+/// An event that ended a wait.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// When.
+    pub at: Timestamp,
+    /// Which command waited, counted from 0.
+    pub of: u64,
+    /// Which of its handles.
+    pub which: u64,
+    /// The event.
+    pub event: EventId,
+}
+
+/// What a journal that begins anew takes over from the one before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Continued {
+    /// When.
+    pub at: Timestamp,
+    /// What the script handed to `continue_as`.
+    pub state: Value,
+    /// How many commands the run had before, so that no key of an action comes twice.
+    pub commands: u64,
+    /// What was watched for already, and from which event on it counts.
+    pub seen: Vec<Want>,
 }
 
 /// How a run began.
@@ -107,50 +142,13 @@ impl Entry {
     pub fn write(&self, out: &mut Writer) -> Result<(), CodecError> {
         out.byte(ENTRY_VERSION);
         match self {
-            Entry::Start(start) => {
-                out.byte(1)
-                    .time(start.at)
-                    .text(&start.flow)
-                    .text(&start.version)
-                    .signed(start.engine_flags);
-                out.text_or_none(start.trouble.as_deref())
-                    .number(start.events.len() as u64);
-                for event in &start.events {
-                    out.number(*event);
-                }
-            }
-            Entry::Command(command) => {
-                out.byte(2).time(command.at).text(&command.question.word);
-                out.number(command.question.arguments.len() as u64);
-                for argument in &command.question.arguments {
-                    out.value(argument)?;
-                }
-                out.byte(command.answer.is_some().into());
-                out.value(command.answer.as_ref().unwrap_or(&Value::Null))?;
-            }
-            Entry::Outcome(outcome) => {
-                out.byte(3)
-                    .time(outcome.at)
-                    .number(outcome.of)
-                    .number(outcome.attempts.into());
-                let (good, value) = match &outcome.result {
-                    Ok(value) => (1, value),
-                    Err(value) => (0, value),
-                };
-                out.byte(good).value(value)?;
-            }
-            Entry::Console(line) => {
-                out.byte(4).text(line);
-            }
-            Entry::Note(at, text) => {
-                out.byte(5).time(*at).text(text);
-            }
-            Entry::Strike(at, position) => {
-                out.byte(6).time(*at).number(*position);
-            }
-            Entry::Retried(at, version) => {
-                out.byte(7).time(*at).text(version);
-            }
+            Entry::Start(start) => write_start(start, out.byte(1)),
+            Entry::Command(command) => write_command(command, out.byte(2))?,
+            Entry::Outcome(outcome) => write_outcome(outcome, out.byte(3))?,
+            Entry::Console(line) => drop(out.byte(4).text(line)),
+            Entry::Note(at, text) => drop(out.byte(5).time(*at).text(text)),
+            Entry::Strike(at, position) => drop(out.byte(6).time(*at).number(*position)),
+            Entry::Retried(at, version) => drop(out.byte(7).time(*at).text(version)),
             Entry::End(end) => {
                 out.byte(8)
                     .time(end.at)
@@ -158,6 +156,10 @@ impl Entry {
                     .text(&end.message)
                     .value(&end.value)?;
             }
+            Entry::Seen(seen) => write_seen(seen, out.byte(9)),
+            Entry::Continued(continued) => write_continued(continued, out.byte(10))?,
+            Entry::Cancel(at, until) => drop(out.byte(11).time(*at).time(*until)),
+            Entry::Moved(at, version) => drop(out.byte(12).time(*at).text(version)),
         }
         Ok(())
     }
@@ -179,8 +181,24 @@ impl Entry {
             6 => Entry::Strike(input.time()?, input.number()?),
             7 => Entry::Retried(input.time()?, input.text()?.to_owned()),
             8 => Entry::End(read_end(input)?),
+            9 => Entry::Seen(read_seen(input)?),
+            10 => Entry::Continued(read_continued(input)?),
+            11 => Entry::Cancel(input.time()?, input.time()?),
+            12 => Entry::Moved(input.time()?, input.text()?.to_owned()),
             _ => return Err(CodecError::Wrong("an unknown kind of entry")),
         })
+    }
+}
+
+fn write_start(start: &Start, out: &mut Writer) {
+    out.time(start.at)
+        .text(&start.flow)
+        .text(&start.version)
+        .signed(start.engine_flags)
+        .text_or_none(start.trouble.as_deref())
+        .number(start.events.len() as u64);
+    for event in &start.events {
+        out.number(*event);
     }
 }
 
@@ -200,6 +218,17 @@ fn read_start(input: &mut Reader<'_>) -> Result<Start, CodecError> {
     })
 }
 
+fn write_command(command: &Command, out: &mut Writer) -> Result<(), CodecError> {
+    out.time(command.at).text(&command.question.word);
+    out.number(command.question.arguments.len() as u64);
+    for argument in &command.question.arguments {
+        out.value(argument)?;
+    }
+    out.byte(command.answer.is_some().into());
+    out.value(command.answer.as_ref().unwrap_or(&Value::Null))
+        .map(drop)
+}
+
 fn read_command(input: &mut Reader<'_>) -> Result<Command, CodecError> {
     let (at, word) = (input.time()?, input.text()?.to_owned());
     let count = input.number()?;
@@ -215,6 +244,17 @@ fn read_command(input: &mut Reader<'_>) -> Result<Command, CodecError> {
         question,
         answer: has_answer.then_some(answer),
     })
+}
+
+fn write_outcome(outcome: &Outcome, out: &mut Writer) -> Result<(), CodecError> {
+    out.time(outcome.at)
+        .number(outcome.of)
+        .number(outcome.attempts.into());
+    let (good, value) = match &outcome.result {
+        Ok(value) => (1, value),
+        Err(value) => (0, value),
+    };
+    out.byte(good).value(value).map(drop)
 }
 
 fn read_outcome(input: &mut Reader<'_>) -> Result<Outcome, CodecError> {
@@ -238,5 +278,45 @@ fn read_end(input: &mut Reader<'_>) -> Result<End, CodecError> {
         state,
         message: input.text()?.to_owned(),
         value: input.value()?,
+    })
+}
+
+fn write_seen(seen: &Seen, out: &mut Writer) {
+    out.time(seen.at)
+        .number(seen.of)
+        .number(seen.which)
+        .text(&seen.event.channel)
+        .number(seen.event.number);
+}
+
+fn read_seen(input: &mut Reader<'_>) -> Result<Seen, CodecError> {
+    Ok(Seen {
+        at: input.time()?,
+        of: input.number()?,
+        which: input.number()?,
+        event: EventId {
+            channel: input.text()?.to_owned(),
+            number: input.number()?,
+        },
+    })
+}
+
+fn write_continued(continued: &Continued, out: &mut Writer) -> Result<(), CodecError> {
+    out.time(continued.at).number(continued.commands);
+    out.value(&continued.state)?;
+    out.number(continued.seen.len() as u64);
+    continued.seen.iter().try_for_each(|want| want.write(out))
+}
+
+fn read_continued(input: &mut Reader<'_>) -> Result<Continued, CodecError> {
+    let (at, commands) = (input.time()?, input.number()?);
+    let state = input.value()?;
+    let count = input.number()?;
+    let seen: Result<Vec<Want>, CodecError> = (0..count).map(|_| Want::read(input)).collect();
+    Ok(Continued {
+        at,
+        state,
+        commands,
+        seen: seen?,
     })
 }

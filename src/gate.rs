@@ -17,6 +17,9 @@ pub struct Question {
     pub arguments: Vec<Value>,
 }
 
+/// How a closure looks among the arguments of a question: it cannot leave its script.
+pub const CONDITION: &str = "|event| …";
+
 /// What the gate says to it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
@@ -24,6 +27,9 @@ pub enum Answer {
     Value(Value),
     /// It did not succeed; an error that the script may catch. The value is what `catch` sees.
     Error(Value),
+    /// Ask the closure that belongs to this question about a value: the one that was handed over
+    /// last, or that of the handle with this place in a list. The gate gets its verdict.
+    Judge(usize, Value),
     /// Not known yet: the script is stopped and will be run again from the top.
     Stop,
 }
@@ -32,6 +38,9 @@ pub enum Answer {
 pub trait Gate: Any + Send {
     /// Answers one question.
     fn ask(&mut self, question: Question) -> Answer;
+
+    /// Takes what a closure said that [`Answer::Judge`] asked for: true, false, or what it raised.
+    fn judged(&mut self, _verdict: Result<bool, Value>) {}
 
     /// Takes a line that the script printed.
     fn print(&mut self, line: &str);

@@ -56,6 +56,20 @@ pub const LOCAL: &[HostWord] = &[
         r#"emit("audit", #{ host: event.hostname });"#,
     ),
     word(
+        "",
+        "after",
+        &[Argument::required("duration", "text with a unit")],
+        "a handle for any() that comes true so long after this line",
+        r#"let limit = after("10m");"#,
+    ),
+    word(
+        "",
+        "carried",
+        &[],
+        "what continue_as handed over, or () the first time",
+        "let round = (carried() ?? #{ round: 0 }).round;",
+    ),
+    word(
         "state",
         "get",
         &[Argument::required("key", "text")],
@@ -81,6 +95,63 @@ pub const LOCAL: &[HostWord] = &[
     ),
 ];
 
+/// Words that lay a run down until something comes: no thread waits, and the server may die
+/// meanwhile.
+pub const WAITING: &[HostWord] = &[
+    word(
+        "",
+        "sleep",
+        &[Argument::required("duration", "text with a unit")],
+        "waits so long",
+        r#"sleep("10m");"#,
+    ),
+    word(
+        "",
+        "sleep_until",
+        &[Argument::required(
+            "time",
+            "seconds since 1970, or RFC 3339",
+        )],
+        "waits until then; a time that is over is no wait",
+        r#"sleep_until("2026-12-24T18:00:00+01:00");"#,
+    ),
+    word(
+        "",
+        "receive",
+        EVENT_ARGUMENTS,
+        "takes the oldest matching event off a channel, or the next that comes; () when the time is over",
+        r#"let ack = receive("ack", #{ key: event.key }, "1h");"#,
+    ),
+    word(
+        "",
+        "watch",
+        EVENT_ARGUMENTS,
+        "sees the next matching event without taking it, counted from the one that began the run; () when the time is over",
+        r#"let recovery = watch("alert", #{ hostname: event.hostname, status: "OK" }, "30d");"#,
+    ),
+    word(
+        "",
+        "any",
+        &[Argument::required("handles", "list of on() and after()")],
+        "waits for the first of several: #{ which, event }",
+        r#"let first = any([on("ack", #{ key: event.key }), after("10m")]);"#,
+    ),
+    word(
+        "",
+        "continue_as",
+        &[Argument::required("state", "any value")],
+        "begins the script anew with an empty journal; carried() gives the state there",
+        "continue_as(#{ round: round + 1 });",
+    ),
+];
+
+const EVENT_ARGUMENTS: &[Argument] = &[
+    Argument::required("channel", "text, or a list of them"),
+    Argument::optional("match", "map of fields"),
+    Argument::optional("timeout", "text with a unit"),
+    Argument::optional("condition", "closure"),
+];
+
 /// All of them.
 pub fn words() -> Vec<HostWord> {
     let verbs = action::ALL.iter().flat_map(|action| {
@@ -92,5 +163,6 @@ pub fn words() -> Vec<HostWord> {
             example: verb.example,
         })
     });
-    LOCAL.iter().copied().chain(verbs).collect()
+    let plain = LOCAL.iter().chain(WAITING).copied();
+    plain.chain(verbs).collect()
 }

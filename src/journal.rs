@@ -3,10 +3,15 @@
 //! Invariant: entries are only ever added, and what is added together is flushed together. From the
 //! journal alone the script is brought back to where it was; no state of the interpreter is kept.
 
-use crate::event::{EventId, RunId};
+use jiff::Timestamp;
+
+use crate::event::{EventId, RunId, Value};
 use crate::store::codec::{CodecError, Reader, Writer};
 
-pub use crate::entry::{Command, End, EndState, Entry, Outcome, Start};
+use crate::wait::Wait;
+use crate::want::Want;
+
+pub use crate::entry::{Command, Continued, End, EndState, Entry, Outcome, Seen, Start};
 
 /// Commands after which a run is warned about in listings.
 pub const COMMANDS_WARN: usize = 2_000;
@@ -14,6 +19,8 @@ pub const COMMANDS_WARN: usize = 2_000;
 pub const COMMANDS_MAX: usize = 20_000;
 /// Console bytes that are kept of one run; the newest stay.
 pub const CONSOLE_BYTES_MAX: usize = 64 * 1024;
+/// `err.kind` of a cancellation.
+pub const CANCELLED: &str = "cancelled";
 
 /// A run's journal in memory: what is on disk, and what was added since.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +31,7 @@ pub struct Journal {
     commands: Vec<usize>,
     outcomes: Vec<Option<usize>>,
     flushed: usize,
-    records: usize,
+    last_record: Vec<u8>,
 }
 
 impl Journal {
@@ -48,7 +55,6 @@ impl Journal {
             }
         }
         journal.flushed = journal.entries.len();
-        journal.records = records.len();
         Ok(journal)
     }
 
@@ -75,7 +81,7 @@ impl Journal {
             commands: Vec::new(),
             outcomes: Vec::new(),
             flushed: 0,
-            records: 0,
+            last_record: Vec::new(),
         }
     }
 
@@ -125,10 +131,11 @@ impl Journal {
         })
     }
 
-    /// The version of the script that runs: the one it began with, or that of the last retry.
+    /// The version of the script that runs: the one it began with, or that of the last
+    /// retry or move.
     pub fn version(&self) -> Option<&str> {
         let retried = self.entries.iter().rev().find_map(|entry| match entry {
-            Entry::Retried(_, version) => Some(version.as_str()),
+            Entry::Retried(_, version) | Entry::Moved(_, version) => Some(version.as_str()),
             _ => None,
         });
         retried.or_else(|| self.start().map(|start| start.version.as_str()))
@@ -197,14 +204,96 @@ impl Journal {
             })
     }
 
-    /// How many records it has on disk, with the one that was taken last.
-    pub fn record_count(&self) -> usize {
-        self.records
+    /// The record that was taken last.
+    pub(crate) fn last_record(&self) -> &[u8] {
+        &self.last_record
     }
 
-    /// The store has this many records of the run already, from before its beginning.
-    pub(crate) fn follow(&mut self, records: usize) {
-        self.records += records;
+    /// How many commands the run had before this journal began anew.
+    pub fn commands_before(&self) -> u64 {
+        self.continued().map_or(0, |continued| continued.commands)
+    }
+
+    /// What the journal took over when it began anew.
+    pub fn continued(&self) -> Option<&Continued> {
+        self.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Continued(continued) => Some(continued),
+            _ => None,
+        })
+    }
+
+    /// The first event of the want's channel that was not seen for the same fields yet; 0 if none
+    /// was seen.
+    pub fn seen_after(&self, want: &Want) -> u64 {
+        self.seen_wants()
+            .iter()
+            .filter(|seen| seen.is_like(want))
+            .map(|seen| seen.from)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Everything that was seen, each as a want that counts from the next event on.
+    fn seen_wants(&self) -> Vec<Want> {
+        let before = self.continued().map(|continued| continued.seen.clone());
+        let mut wants = before.unwrap_or_default();
+        for entry in &self.entries {
+            let Entry::Seen(seen) = entry else { continue };
+            wants.extend(self.want_of(seen));
+        }
+        wants
+    }
+
+    fn want_of(&self, seen: &Seen) -> Option<Want> {
+        let index = usize::try_from(seen.of).ok()?;
+        let command = self.command(index)?;
+        let wait = Wait::of(&self.run, index, command.at, &command.question).ok()?;
+        let mut wants = wait.wants.into_iter();
+        let mut want = wants.find(|want| want.which as u64 == seen.which)?;
+        want.channel.clone_from(&seen.event.channel);
+        want.from = seen.event.number + 1;
+        Some(want)
+    }
+
+    /// The journal of the same run begun anew, with `state` carried over.
+    pub(crate) fn begin_anew(&self, at: Timestamp, state: Value) -> Journal {
+        let mut journal = Journal::empty(self.run.clone());
+        if let Some(start) = self.start() {
+            let version = self.version().unwrap_or(&start.version).to_owned();
+            journal.add(Entry::Start(Start {
+                at,
+                version,
+                ..start.clone()
+            }));
+        }
+        journal.add(Entry::Continued(Continued {
+            at,
+            state,
+            commands: self.commands_before() + self.command_count() as u64,
+            seen: self.seen_wants(),
+        }));
+        if let Some((asked, until)) = self.cancel() {
+            journal.add(Entry::Cancel(asked, until));
+        }
+        journal
+    }
+
+    /// When a person asked that the run be cancelled, and until when it may tidy up.
+    pub fn cancel(&self) -> Option<(Timestamp, Timestamp)> {
+        self.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Cancel(at, until) => Some((*at, *until)),
+            _ => None,
+        })
+    }
+
+    /// True if the script was told that it is cancelled.
+    pub fn knows_of_cancel(&self) -> bool {
+        let is_cancelled =
+            |value: &Value| value.get("kind").and_then(Value::as_text) == Some(CANCELLED);
+        self.entries.iter().any(|entry| match entry {
+            Entry::Outcome(outcome) => outcome.result.as_ref().is_err_and(is_cancelled),
+            _ => false,
+        })
     }
 
     /// What was added since the last call, as one record for the store.
@@ -216,9 +305,9 @@ impl Journal {
         for entry in &self.entries[self.flushed..] {
             entry.write(&mut out)?;
         }
-        self.records += usize::from(self.has_pending());
         self.flushed = self.entries.len();
-        Ok(out.into_bytes())
+        self.last_record = out.into_bytes();
+        Ok(self.last_record.clone())
     }
 
     /// What the script printed, oldest first, at most [`CONSOLE_BYTES_MAX`] of the newest.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::claim::lock;
 use crate::config::UNROUTED;
+use crate::event::RunId;
 use crate::locals::Effects;
 use crate::run::{Conductor, Work};
 use crate::store::codec::encode_value;
@@ -86,7 +87,7 @@ impl Conductor {
     ) -> Result<(), StoreError> {
         work.seat.take_notes(&mut work.journal, self.clock.now());
         let mut batch = self.pending(work)?;
-        batch.set_attempts(&work.journal.run, tries.encode());
+        batch.set_attempts(&work.journal.run, Some(tries.encode()));
         self.commit(work, batch).await?;
         tries.kept = true;
         Ok(())
@@ -98,12 +99,33 @@ impl Conductor {
     /// # Errors
     /// The store is closed or damaged, or the server stops; the batch was not kept then.
     pub(crate) async fn commit(&self, work: &mut Work, batch: Batch) -> Result<(), StoreError> {
+        let run = work.journal.run.clone();
+        let record = work.journal.last_record();
+        let was_kept = || {
+            let kept = self.store.journal(&run)?;
+            Ok(!record.is_empty() && kept.iter().rev().any(|kept| kept == record))
+        };
+        self.commit_patiently(&run, batch, was_kept).await?;
+        work.seat.settle();
+        Ok(())
+    }
+
+    /// The same for any batch about a run; `was_kept` is asked after a failed disk, when nobody
+    /// knows whether the batch was kept.
+    ///
+    /// # Errors
+    /// As [`Conductor::commit`], and [`StoreError::Lost`] at once.
+    pub(crate) async fn commit_patiently(
+        &self,
+        run: &RunId,
+        batch: Batch,
+        was_kept: impl Fn() -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
         let mut pause = STORE_PAUSE_FIRST;
         loop {
             let why = match self.store.commit(batch.clone()).await {
                 Ok(committed) => {
                     self.channels.announce(&committed.pushed);
-                    work.seat.settle();
                     return Ok(());
                 }
                 Err(why) => why,
@@ -112,17 +134,11 @@ impl Conductor {
             if !passing || *self.stop.borrow() {
                 return Err(why);
             }
-            tracing::warn!(run = %work.journal.run, "waits for the store: {why}");
+            tracing::warn!(%run, "waits for the store: {why}");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(STORE_PAUSE_MAX);
-            // After a failed disk nobody knows whether the batch was kept; its record tells.
-            let kept = self
-                .store
-                .run(&work.journal.run)?
-                .map_or(0, |info| info.records as usize);
-            if kept >= work.journal.record_count() && work.journal.record_count() > 0 {
+            if was_kept()? {
                 self.channels.catch_up();
-                work.seat.settle();
                 return Ok(());
             }
         }

@@ -49,11 +49,14 @@ pub mod blackbox;
 pub mod entry;
 pub mod journal;
 pub mod replay;
+pub mod wait;
+pub mod want;
 
 // under the floor
 pub mod store;
 
 // the path of an event
+mod act;
 pub mod channel;
 pub mod claim;
 mod collect;
@@ -61,12 +64,18 @@ pub mod dispatch;
 mod keep;
 pub mod locals;
 pub mod metrics;
+mod mind;
 pub mod perform;
 pub mod recall;
+pub mod rewait;
 pub mod run;
+mod timer;
 pub mod tries;
+mod usher;
 mod vault;
 pub mod versions;
+pub mod waits;
+mod wake;
 
 // everything together
 pub mod api;

@@ -12,6 +12,7 @@ use crate::gate::Question;
 use crate::replay::Locals;
 use crate::store::Store;
 use crate::store::codec::{decode_value, encode_value};
+use crate::wait;
 
 /// Events that a script may emit, and keys that it may set, between two actions.
 pub const EFFECTS_MAX: usize = 500;
@@ -48,6 +49,7 @@ impl Locals for RunLocals {
             "now" => Ok(Value::Int(self.clock.now().as_second())),
             "uuid" => Ok(Value::Text(uuid::Uuid::new_v4().to_string())),
             "random" => random(argument(0)),
+            "after" => self.after(argument(0)),
             "emit" => self.emit(argument(0), argument(1)),
             "state::get" => text(argument(0), "key").and_then(|key| self.get(key)),
             "state::set" => {
@@ -77,6 +79,15 @@ impl RunLocals {
             },
         ));
         Ok(Value::Null)
+    }
+
+    /// A handle with the time at which it comes true.
+    fn after(&self, lasting: &Value) -> Result<Value, String> {
+        let due = wait::due(self.clock.now(), lasting)?;
+        Ok(Value::from([
+            ("after", lasting.clone()),
+            ("due", Value::Int(due.as_millisecond())),
+        ]))
     }
 
     fn get(&self, key: &str) -> Result<Value, String> {

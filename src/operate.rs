@@ -1,5 +1,7 @@
 //! What operators do to a running server. Each leaves an audit line, on disk before the deed.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use jiff::Timestamp;
 
@@ -7,11 +9,16 @@ use crate::access::Person;
 use crate::action::{self, Repeat};
 use crate::api::{gone, store_failed};
 use crate::event::{RunId, Value};
-use crate::journal::{EndState, Entry, Journal};
+use crate::journal::{End, EndState, Entry, Journal};
+use crate::run::{Conductor, Interrupted};
 use crate::source::http::Refusal;
 use crate::state::State;
-use crate::store::Batch;
+use crate::store::{Batch, StoreError};
 use crate::tries::TriesRecord;
+use crate::wake::Cause;
+
+/// How long a cancelled run may tidy up after its script was told.
+pub const TIDY_UP_MAX: Duration = Duration::from_secs(600);
 
 impl State {
     /// Writes down who did what.
@@ -66,7 +73,7 @@ impl State {
         batch.append(id, record);
         batch.forgive(id);
         if let Some(tries) = tries {
-            batch.set_attempts(id, tries.encode());
+            batch.set_attempts(id, Some(tries.encode()));
         }
         batch.audit(self.audit_line(person, &format!("retry {id}")));
         self.conductor
@@ -74,10 +81,80 @@ impl State {
             .commit(batch)
             .await
             .map_err(|why| failed(&why))?;
-        self.attendance
-            .take_up(id.clone())
-            .await
-            .map_err(|why| failed(&why))
+        self.attendance.take_up(id.clone());
+        Ok(())
+    }
+
+    /// Has a run cancelled: its script sees an error at what it asks for next or waits for, once, and
+    /// may then tidy up for [`TIDY_UP_MAX`].
+    ///
+    /// # Errors
+    /// There is no such run, or it has ended; the store did not keep the wish.
+    pub async fn cancel(&self, id: &RunId, person: &Person) -> Result<(), Refusal> {
+        self.has_run(id)?;
+        let now = self.conductor.clock.now();
+        let until = now.checked_add(TIDY_UP_MAX).unwrap_or(now);
+        let mut journal = Journal::addition_to(id.clone());
+        journal.add(Entry::Cancel(now, until));
+        let record = journal.take_pending().map_err(|why| store_failed(&why))?;
+        let mut batch = Batch::new();
+        batch.note(id, record);
+        batch.audit(self.audit_line(person, &format!("cancel {id}")));
+        let kept = self.conductor.store.commit(batch).await;
+        kept.map_err(|why| ended_or_failed(id, &why))?;
+        self.conductor
+            .claims
+            .order(id, |order| order.cancel = Some(until));
+        if let Some(wait) = self.conductor.waits.cancel(id) {
+            let told = Cause::Failure(Conductor::cancelled("any"));
+            let woken = self.conductor.wake(&wait, told).await;
+            woken.map_err(|why| store_failed(&why))?;
+        }
+        Ok(())
+    }
+
+    /// Ends a run at once, without asking its script. What it is having done just then may be done
+    /// all the same.
+    ///
+    /// # Errors
+    /// There is no such run, or it has ended; the store did not keep its end.
+    pub async fn kill(&self, id: &RunId, person: &Person) -> Result<(), Refusal> {
+        self.has_run(id)?;
+        let wait = self.conductor.waits.forget(id);
+        let mut batch = Batch::new();
+        batch.audit(self.audit_line(person, &format!("kill {id}")));
+        let claim = self.conductor.claims.claim(id);
+        if claim.is_some() {
+            let at = self.conductor.clock.now();
+            let mut journal = Journal::addition_to(id.clone());
+            journal.add(Entry::End(End {
+                at,
+                state: EndState::Cancelled,
+                message: Interrupted::Killed.to_string(),
+                value: Value::Null,
+            }));
+            let record = journal.take_pending().map_err(|why| store_failed(&why))?;
+            batch.note(id, record);
+            batch.finish(id, EndState::Cancelled, at);
+        }
+        if let Some((wait, alarm)) = wait.as_ref().and_then(|wait| Some((wait, wait.alarm?))) {
+            batch.remove_timer(alarm.due, id, wait.command as u32);
+        }
+        let kept = self.conductor.store.commit(batch).await;
+        kept.map_err(|why| ended_or_failed(id, &why))?;
+        if claim.is_none() {
+            self.conductor.claims.order(id, |order| order.kill = true);
+        }
+        Ok(())
+    }
+
+    fn has_run(&self, id: &RunId) -> Result<(), Refusal> {
+        let info = self.conductor.store.run(id);
+        match info.map_err(|why| store_failed(&why))? {
+            None => Err(gone(id.as_str())),
+            Some(info) if info.end.is_some() => Err(ended(id)),
+            Some(_) => Ok(()),
+        }
     }
 
     /// Holds a flow or a channel, or lets it go on; survives restarts.
@@ -124,4 +201,16 @@ fn tries_again(journal: &Journal, now: Timestamp) -> Option<TriesRecord> {
     let can_ask = action::find(word).is_some_and(|(_, verb)| verb.repeat == Repeat::LookUp);
     let in_doubt = can_ask && failure.get("in_doubt") == Some(&Value::Bool(true));
     Some(TriesRecord::again(last, in_doubt, now))
+}
+
+fn ended(id: &RunId) -> Refusal {
+    let message = format!("{id} has ended already");
+    Refusal::new(StatusCode::CONFLICT, "ended", message)
+}
+
+fn ended_or_failed(id: &RunId, why: &StoreError) -> Refusal {
+    match why {
+        StoreError::Lost { .. } => ended(id),
+        why => store_failed(why),
+    }
 }

@@ -30,7 +30,8 @@ impl Conductor {
         let secrets = Arc::clone(&self.secrets.read().unwrap_or_else(PoisonError::into_inner));
         let arguments = vault::open(&question.arguments, &secrets)?;
         let services = Arc::clone(&self.services.read().unwrap_or_else(PoisonError::into_inner));
-        let key = attempt::key(&work.journal.run, tries.command);
+        let before = work.journal.commands_before();
+        let key = attempt::key(&work.journal.run, before + tries.command as u64);
         let call = Call {
             verb: verb.name,
             arguments: &arguments,
@@ -57,17 +58,18 @@ impl Conductor {
             .journal
             .command(index)
             .map_or("", |command| command.question.word.as_str());
-        let result = result.map_err(|failure| {
-            let doubt = failure.in_doubt.then_some(("in_doubt", Value::Bool(true)));
-            let told = [
-                ("verb", Value::from(word)),
-                ("kind", Value::from(failure.kind.word())),
-                ("status", failure.status.map(i64::from).into()),
-                ("message", Value::from(failure.message)),
-            ];
-            let named = |(name, value): (&str, Value)| (name.to_owned(), value);
-            Value::Map(told.into_iter().chain(doubt).map(named).collect())
-        });
+        let result = result.map_err(|failure| failure_value(word, failure));
+        self.note_result(work, index, attempts, result);
+    }
+
+    /// The same with what the script's `catch` sees.
+    pub(crate) fn note_result(
+        &self,
+        work: &mut Work,
+        index: usize,
+        attempts: u32,
+        result: Result<Value, Value>,
+    ) {
         let outcome = Outcome {
             at: self.clock.now(),
             of: index as u64,
@@ -76,4 +78,17 @@ impl Conductor {
         };
         work.journal.add(Entry::Outcome(outcome));
     }
+}
+
+/// A failure as a script's `catch` sees it.
+pub(crate) fn failure_value(word: &str, failure: Failure) -> Value {
+    let doubt = failure.in_doubt.then_some(("in_doubt", Value::Bool(true)));
+    let told = [
+        ("verb", Value::from(word)),
+        ("kind", Value::from(failure.kind.word())),
+        ("status", failure.status.map(i64::from).into()),
+        ("message", Value::from(failure.message)),
+    ];
+    let named = |(name, value): (&str, Value)| (name.to_owned(), value);
+    Value::Map(told.into_iter().chain(doubt).map(named).collect())
 }

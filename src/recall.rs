@@ -7,13 +7,16 @@ use tokio::sync::oneshot;
 
 use crate::bundle::{Bundle, Script};
 use crate::claim::{Progress, Seat};
-use crate::event::{EventId, RunId};
+use crate::event::{Event, EventId, RunId};
 use crate::fault::ScriptError;
 use crate::flow::Flow;
 use crate::journal::{End, EndState, Entry, Journal};
 use crate::run::{Conductor, Interrupted, Work};
 use crate::store::codec::{CodecError, Reader, Writer};
 use crate::store::{Batch, StoreError};
+
+/// A script, a journal and the events that began the run.
+pub(crate) type Memory = (Arc<Script>, Journal, Arc<Vec<Event>>);
 
 impl Conductor {
     /// The journal of a run, or `None` if there is no such run.
@@ -35,16 +38,36 @@ impl Conductor {
     /// Takes up a run again, with the script that it is pinned to.
     ///
     /// # Errors
-    /// When its journal, its events or its version cannot be read.
+    /// When its journal, its events or its version cannot be read; [`Interrupted::AtWork`] when
+    /// somebody has it, and when it has ended.
     pub async fn recall(
         &self,
         flow: Arc<Flow>,
         run: RunId,
         progress: &Arc<Mutex<Progress>>,
     ) -> Result<Work, Interrupted> {
-        let gone = |what: &str| Interrupted::Unreadable(format!("{what} of {run} is gone"));
         let claim = self.claims.claim(&run).ok_or(Interrupted::AtWork)?;
-        let journal = self.journal(&run)?.ok_or_else(|| gone("the journal"))?;
+        let (script, journal, events) = self.remember(&run).await?;
+        if journal.end().is_some() {
+            return Err(Interrupted::AtWork);
+        }
+        let numbers = events.iter().map(|event| event.id.number).collect();
+        Ok(Work {
+            flow,
+            script,
+            journal,
+            events,
+            seat: Seat::new(progress, numbers, claim),
+        })
+    }
+
+    /// What the store knows of a run: the script that it is pinned to, its journal, its events.
+    ///
+    /// # Errors
+    /// When any of them cannot be read.
+    pub(crate) async fn remember(&self, run: &RunId) -> Result<Memory, Interrupted> {
+        let gone = |what: &str| Interrupted::Unreadable(format!("{what} of {run} is gone"));
+        let journal = self.journal(run)?.ok_or_else(|| gone("the journal"))?;
         let start = journal.start().ok_or_else(|| gone("the beginning"))?;
         let version = journal.version().unwrap_or(&start.version).to_owned();
         let script = self.script(&version).await?;
@@ -56,14 +79,13 @@ impl Conductor {
             };
             events.push(self.store.event(&id)?.ok_or_else(|| gone("an event"))?);
         }
-        let seat = Seat::new(progress, start.events.clone(), claim);
-        Ok(Work {
-            flow,
-            script,
-            journal,
-            events: Arc::new(events),
-            seat,
-        })
+        Ok((script, journal, Arc::new(events)))
+    }
+
+    /// Has a run that was woken taken up by whoever attends to its flow.
+    pub(crate) fn rouse(&self, run: &RunId) {
+        // Nobody listens only when the server stops; the next one takes up the run.
+        let _ = self.woken.send(run.clone());
     }
 
     /// The script of a version, compiled from what the store keeps.
@@ -148,6 +170,7 @@ impl Conductor {
     pub fn interrupted(&self, run: &RunId, why: &Interrupted) {
         match why {
             Interrupted::Stopping => tracing::debug!(%run, "goes on after the restart"),
+            Interrupted::AtWork => tracing::debug!(%run, "is at work already, or has ended"),
             why => tracing::error!(%run, "cannot go on now, and will after a restart: {why}"),
         }
     }

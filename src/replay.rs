@@ -59,6 +59,24 @@ pub struct Replay {
     cursor: usize,
     clock: Clock,
     locals: Box<dyn Locals>,
+    judging: Option<Judging>,
+}
+
+/// An event that a closure of the script is to be asked about, when the script comes to its wait.
+struct Judging {
+    command: usize,
+    /// Which handle, and what its closure sees.
+    asked: Option<(usize, Value)>,
+    verdict: Judged,
+}
+
+/// What came of judging.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Judged {
+    /// The closure said yes or no, or raised this.
+    Said(Result<bool, Value>),
+    /// The script did not come to its wait.
+    NotAsked,
 }
 
 impl Replay {
@@ -70,7 +88,43 @@ impl Replay {
             cursor: 0,
             clock,
             locals,
+            judging: None,
         }
+    }
+
+    /// The same, to have the closure of the wait at `command` asked: that of the handle with this
+    /// place, about this value.
+    #[must_use]
+    pub fn judging(mut self, command: usize, asked: (usize, Value)) -> Replay {
+        self.judging = Some(Judging {
+            command,
+            asked: Some(asked),
+            verdict: Judged::NotAsked,
+        });
+        self
+    }
+
+    /// What came of judging.
+    pub fn verdict(self) -> Judged {
+        self.judging
+            .map_or(Judged::NotAsked, |judging| judging.verdict)
+    }
+
+    /// What is to be asked of the closure of the command at `at`; once.
+    fn question_for_closure(&mut self, at: usize) -> Option<Answer> {
+        let judging = self.judging.as_mut()?;
+        if judging.command != at {
+            return None;
+        }
+        let (which, value) = judging.asked.take()?;
+        Some(Answer::Judge(which, value))
+    }
+
+    /// True while a closure thinks about an event.
+    fn is_judging(&self) -> bool {
+        self.judging
+            .as_ref()
+            .is_some_and(|judging| judging.asked.is_none())
     }
 
     /// To be called after the step, saying whether the script has come to its end: entries left over
@@ -115,16 +169,23 @@ impl Replay {
                 self.cursor += 1;
                 result.map_or_else(Answer::Error, Answer::Value)
             }
-            None => {
+            None => self.question_for_closure(at).unwrap_or_else(|| {
                 self.asked = Asked::Command(at);
                 Answer::Stop
-            }
+            }),
         }
     }
 
     fn new_command(&mut self, question: Question) -> Answer {
         let at = self.clock.now();
-        match self.locals.answer(&question) {
+        let answer = match question.word.as_str() {
+            "carried" => Some(Ok(self
+                .journal
+                .continued()
+                .map_or(Value::Null, |continued| continued.state.clone()))),
+            _ => self.locals.answer(&question),
+        };
+        match answer {
             None => {
                 self.asked = Asked::Command(self.cursor);
                 self.journal.add(Entry::Command(Command {
@@ -160,6 +221,10 @@ impl Gate for Replay {
         if self.asked != Asked::Nothing {
             return Answer::Stop;
         }
+        if self.is_judging() {
+            let why = format!("`{}` cannot be used in a condition", question.word);
+            return Answer::Error(Value::from(why));
+        }
         if self.cursor < self.journal.command_count() {
             return self.recorded(&question);
         }
@@ -170,7 +235,16 @@ impl Gate for Replay {
         self.new_command(question)
     }
 
+    fn judged(&mut self, verdict: Result<bool, Value>) {
+        if let Some(judging) = &mut self.judging {
+            judging.verdict = Judged::Said(verdict);
+        }
+    }
+
     fn print(&mut self, line: &str) {
+        if self.is_judging() {
+            return;
+        }
         // A line printed while old answers are handed back was printed before.
         let beyond = self.cursor == self.journal.command_count();
         if beyond && self.asked == Asked::Nothing {

@@ -1,33 +1,35 @@
 //! The conductor: claim → step → journal → perform → journal → … → ack.
 //!
 //! Invariants: all branching on success or failure stands here; nothing that may not be repeated is
-//! performed before the wish for it is on disk; a finished action is never performed again.
+//! performed before the wish for it is on disk; a finished action is never performed again; a run
+//! that waits is on disk and in nobody's hands.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::action::{self, Failure, Repeat, Services, Verb};
-use crate::attempt::{Next, Tries};
+use crate::act::Acted;
+use crate::action::Services;
 use crate::blackbox::{BlackBox, STRIKES_MAX};
 use crate::bundle::Script;
 use crate::channel::Channels;
-use crate::claim::{Claims, Notes, Seat};
+use crate::claim::{Claims, Seat};
 use crate::clock::Clock;
 use crate::engine::{Input, StepEnd};
-use crate::event::{Event, Value};
-use crate::flow::{Flow, InDoubt};
+use crate::event::{Event, RunId, Value};
+use crate::flow::Flow;
 use crate::journal::{End, EndState, Entry, Journal};
-use crate::locals::RunLocals;
+use crate::locals::{Effects, RunLocals};
 use crate::metrics::Metrics;
 use crate::replay::{Asked, Replay};
 use crate::secret::Secret;
 use crate::store::{Store, StoreError};
 use crate::thinkers::Thinkers;
-use crate::tries::TriesRecord;
 use crate::versions::Versions;
+use crate::wait::Wait;
+use crate::waits::{Mark, Waits};
 
 /// Everything that runs share.
 pub struct Conductor {
@@ -51,6 +53,14 @@ pub struct Conductor {
     pub claims: Claims,
     /// Scripts of versions that runs are pinned to.
     pub versions: Versions,
+    /// Runs that wait.
+    pub waits: Arc<Waits>,
+    /// Where runs go that have been woken.
+    pub woken: mpsc::UnboundedSender<RunId>,
+    /// Told when a run lies down that may be due before all others.
+    pub alarms: Notify,
+    /// Marks of waits as they are on disk.
+    pub kept_marks: Mutex<BTreeMap<String, Mark>>,
     /// Changes when the server stops: runs then end between two commands and go on after a restart.
     pub stop: watch::Receiver<bool>,
 }
@@ -67,6 +77,21 @@ pub struct Work {
     pub events: Arc<Vec<Event>>,
     /// Further events for it, and its place in line.
     pub seat: Seat,
+}
+
+/// Where a run came to.
+enum Stage {
+    Wait(Wait),
+    End(EndState, String, Value),
+}
+
+/// How far a run got.
+#[derive(Debug)]
+pub enum Reached {
+    /// Its end.
+    End(EndState),
+    /// A wait, which is on disk.
+    Wait(Wait),
 }
 
 /// Why a run could not go on for now: the store failed, or the process is ending. The run is
@@ -88,46 +113,89 @@ pub enum Interrupted {
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
+    /// A person killed it.
+    #[error("killed by a person")]
+    Killed,
 }
 
 impl Conductor {
-    /// Takes a run as far as it goes: to its end.
+    /// Takes a run as far as it goes, and lets go of it: at its end or where it waits. True if it
+    /// has ended.
+    pub async fn carry(self: &Arc<Self>, work: Work) -> bool {
+        let run = work.journal.run.clone();
+        match self.drive(work).await {
+            Ok(Reached::End(_)) => {
+                self.waits.forget(&run);
+                return true;
+            }
+            Ok(Reached::Wait(wait)) => self.settle(wait).await,
+            Err(why) => self.interrupted(&run, &why),
+        }
+        false
+    }
+
+    /// Takes a run as far as it goes: to its end, or to where it waits.
     ///
     /// # Errors
     /// [`Interrupted`]: the run stays live and is taken up again later.
-    pub async fn drive(&self, mut work: Work) -> Result<EndState, Interrupted> {
+    pub async fn drive(&self, mut work: Work) -> Result<Reached, Interrupted> {
         let known = work.journal.command_count();
         if work.journal.strikes_at(known as u64) >= STRIKES_MAX {
             let message = "the process died twice while this script was thinking".to_owned();
             return self.end(work, EndState::Failed, message, Value::Null).await;
         }
+        match self.go_on(&mut work, known).await {
+            Ok(Stage::Wait(wait)) => Ok(Reached::Wait(wait)),
+            Ok(Stage::End(state, message, value)) => {
+                let state = match work.journal.knows_of_cancel() {
+                    true if state != EndState::Blocked => EndState::Cancelled,
+                    _ => state,
+                };
+                self.end(work, state, message, value).await
+            }
+            Err(Interrupted::Killed) => {
+                let message = Interrupted::Killed.to_string();
+                self.end(work, EndState::Cancelled, message, Value::Null)
+                    .await
+            }
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Steps and acts in turn.
+    async fn go_on(&self, work: &mut Work, mut known: usize) -> Result<Stage, Interrupted> {
         loop {
             if *self.stop.borrow() {
                 // What came of the last action is not to be asked again.
-                self.flush(&mut work).await?;
+                self.flush(work).await?;
                 return Err(Interrupted::Stopping);
             }
-            let (end, asked) = self.think(&mut work).await?;
+            let (end, asked) = self.think(work).await?;
+            work.seat.unless_killed()?;
             match (end, asked) {
                 (_, Asked::Diverged(divergence)) => {
                     let message = divergence.to_string();
-                    return self
-                        .end(work, EndState::Blocked, message, Value::Null)
-                        .await;
+                    return Ok(Stage::End(EndState::Blocked, message, Value::Null));
                 }
                 (_, Asked::TooMuch) => {
                     let message = "the journal has 20,000 commands; use `continue_as`".to_owned();
-                    return self.end(work, EndState::Failed, message, Value::Null).await;
+                    return Ok(Stage::End(EndState::Failed, message, Value::Null));
                 }
-                (_, Asked::Command(index)) => self.act(&mut work, index, index < known).await?,
+                (_, Asked::Command(index)) => match self.act(work, index, index < known).await? {
+                    Acted::Known => {}
+                    Acted::Waits(wait) => return Ok(Stage::Wait(wait)),
+                    Acted::Anew => known = 0,
+                    Acted::Enough => {
+                        let message = "cancelled, and its time to tidy up is over".to_owned();
+                        return Ok(Stage::End(EndState::Cancelled, message, Value::Null));
+                    }
+                },
                 (StepEnd::Failed(error), _) => {
                     let message = error.diagnostic().to_string();
-                    return self
-                        .end(work, EndState::Failed, message, error.thrown)
-                        .await;
+                    return Ok(Stage::End(EndState::Failed, message, error.thrown));
                 }
                 (StepEnd::Done(value), _) => {
-                    return self.end(work, EndState::Done, String::new(), value).await;
+                    return Ok(Stage::End(EndState::Done, String::new(), value));
                 }
                 (StepEnd::Stopped, Asked::Nothing) => return Err(Interrupted::Engine),
             }
@@ -139,13 +207,7 @@ impl Conductor {
         let (answer, thought) = oneshot::channel();
         let journal = std::mem::replace(&mut work.journal, Journal::nowhere());
         let effects = Arc::clone(&work.seat.effects);
-        let locals = RunLocals {
-            flow: work.flow.path(),
-            run: journal.run.to_string(),
-            store: self.store.clone(),
-            clock: self.clock.clone(),
-            effects,
-        };
+        let locals = self.locals(&journal.run, effects);
         let (run, position) = (journal.run.clone(), journal.command_count() as u64);
         let replay = Replay::new(journal, self.clock.clone(), Box::new(locals));
         let (script, events) = (Arc::clone(&work.script), Arc::clone(&work.events));
@@ -167,107 +229,14 @@ impl Conductor {
         Ok((end, replay.asked))
     }
 
-    /// Has the command at `index` done and notes what came of it. `recovered` says that the command
-    /// was asked for before this process took up the run.
-    async fn act(&self, work: &mut Work, index: usize, recovered: bool) -> Result<(), Interrupted> {
-        let Some(command) = work.journal.command(index) else {
-            return Err(Interrupted::Engine);
-        };
-        let question = command.question.clone();
-        let Some((_, verb)) = action::find(&question.word) else {
-            let failure =
-                Failure::refused(format!("this version of vigie has no `{}`", question.word));
-            self.note_outcome(work, index, 0, Err(failure));
-            return Ok(());
-        };
-        // What may be repeated needs no wish on disk, but what it was made of does: another time,
-        // another chance would make it another thing.
-        if verb.repeat != Repeat::Safe || work.journal.has_pending_answers() {
-            self.flush(work).await?;
-        }
-        let mut tries = match recovered {
-            true => TriesRecord::load(&self.store, &work.journal.run, index, self.clock.now())?,
-            false => TriesRecord::begin(index, self.clock.now()),
-        };
-        if let Some(wait) = tries.wait_left(self.clock.now()) {
-            self.wait(work, wait).await?;
-        }
-        let mut result = self.attempt_until_known(work, verb, &mut tries).await?;
-        if let Err(failure) = &mut result {
-            failure.in_doubt |= tries.in_doubt;
-        }
-        self.note_outcome(work, index, tries.count, result);
-        Ok(())
-    }
-
-    async fn attempt_until_known(
-        &self,
-        work: &mut Work,
-        verb: &'static Verb,
-        tries: &mut TriesRecord,
-    ) -> Result<Result<Value, Failure>, Interrupted> {
-        loop {
-            if let Some(failure) = self.doubt(work, verb, tries) {
-                return Ok(Err(failure));
-            }
-            if let Some(wait) = tries.settle(verb.repeat, &work.flow.settings) {
-                self.wait(work, wait).await?;
-            }
-            if verb.repeat != Repeat::Safe && tries.kept {
-                tries.performing = true;
-                self.keep_tries(work, tries).await?;
-            }
-            tries.count += 1;
-            let failure = match self.perform(work, tries).await {
-                Ok(value) => return Ok(Ok(value)),
-                Err(failure) => failure,
-            };
-            self.metrics.failures.inc();
-            match tries.failed(&failure, &work.flow.settings, self.clock.now()) {
-                Next::GiveUp => return Ok(Err(failure)),
-                Next::After(wait) => {
-                    self.keep_tries(work, tries).await?;
-                    self.wait(work, wait).await?;
-                }
-            }
-        }
-    }
-
-    /// What the flow wants when nobody can tell whether a thing was done: `Some` ends it.
-    fn doubt(&self, work: &mut Work, verb: &Verb, tries: &mut TriesRecord) -> Option<Failure> {
-        if !tries.in_doubt || verb.repeat != Repeat::InDoubt {
-            return None;
-        }
-        let told = std::mem::replace(&mut tries.told, true);
-        let now = self.clock.now();
-        match work.flow.settings.in_doubt {
-            InDoubt::DeadLetter => {
-                let message = "it may have been done already, and the flow leaves that to a person";
-                Some(Failure::refused(message).in_doubt())
-            }
-            InDoubt::Repeat if told => None,
-            InDoubt::Repeat => {
-                let note = format!(
-                    "command {}: it may have been done already; repeated with the same key",
-                    tries.command
-                );
-                work.journal.add(Entry::Note(now, note));
-                None
-            }
-        }
-    }
-
-    /// Lets time pass; further events for the run are noted meanwhile.
-    async fn wait(&self, work: &mut Work, wait: Duration) -> Result<(), Interrupted> {
-        let until = tokio::time::Instant::now() + wait;
-        let mut stop = self.stop.clone();
-        loop {
-            let notes = Arc::clone(&work.seat.notes);
-            tokio::select! {
-                () = tokio::time::sleep_until(until) => return Ok(()),
-                () = Notes::arrived(&notes) => self.flush(work).await?,
-                () = told(&mut stop) => return Err(Interrupted::Stopping),
-            }
+    /// Answers what needs nobody outside.
+    pub(crate) fn locals(&self, run: &RunId, effects: Arc<Mutex<Effects>>) -> RunLocals {
+        RunLocals {
+            flow: format!("{}/{}", run.event().channel, run.flow()),
+            run: run.to_string(),
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            effects,
         }
     }
 
@@ -277,7 +246,7 @@ impl Conductor {
         state: EndState,
         message: String,
         value: Value,
-    ) -> Result<EndState, Interrupted> {
+    ) -> Result<Reached, Interrupted> {
         let at = self.clock.now();
         work.seat.close_notes(&mut work.journal, at);
         let run = work.journal.run.clone();
@@ -298,21 +267,6 @@ impl Conductor {
         }
         self.commit(&mut work, batch).await?;
         self.metrics.ended(state);
-        Ok(state)
-    }
-}
-
-async fn told(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// Tries so far as the rule sees them.
-impl From<&TriesRecord> for Tries {
-    fn from(record: &TriesRecord) -> Tries {
-        Tries {
-            count: record.count,
-            counted: record.counted,
-            since_first: record.since_first,
-        }
+        Ok(Reached::End(state))
     }
 }

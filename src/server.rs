@@ -6,10 +6,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::action::Services;
@@ -34,6 +34,7 @@ use crate::state::{CannotStart, State, load};
 use crate::store::{Batch, Options, Store, StoreError};
 use crate::thinkers::Thinkers;
 use crate::versions::Versions;
+use crate::waits::Waits;
 
 /// How long callers wait at most for what is in the spool at start.
 const FIRST_LOOK_MAX: Duration = Duration::from_secs(1);
@@ -68,7 +69,8 @@ impl Server {
         let services = services(&house)?;
         let tls = listener::tls(&house.settings.http).map_err(|mistake| vec![mistake])?;
         let (stop, stopping) = watch::channel(false);
-        let (conductor, struck) = open(&house, thinkers, services, stopping.clone()).await?;
+        let opened = open(&house, thinkers, services, stopping.clone()).await?;
+        let (conductor, struck, woken) = opened;
         let conductor = Arc::new(conductor);
         // The address is taken before runs begin to act: of two servers only one does anything.
         let listener = Listener::bind(&house.settings.http, tls).await;
@@ -76,16 +78,16 @@ impl Server {
         let address = listener.address().unwrap_or(house.settings.http.listen);
         note_strikes(&conductor, struck).await?;
         let (working, worked) = mpsc::channel(1);
-        let attendance = Attendance::new(Arc::clone(&conductor), working);
-        let left = conductor.store.live_runs()?;
-        attendance.attend(&house.flows, left).await?;
+        let attendance = Arc::new(Attendance::new(Arc::clone(&conductor), working));
+        let going_on = attendance.take_over(&house.flows, woken).await?;
         let state = Arc::new(State::new(conductor, attendance, settings, house));
         let mut intake = Intake::new(state.house().settings.spool_folder());
         // What the last process had taken in and not yet removed is met before anything newer.
         let first = intake.look(&state.conductor.channels);
         let _ = tokio::time::timeout(FIRST_LOOK_MAX, first).await;
         state.doors.attend(&state.house().sources).await;
-        let tasks = begin_tasks(&state, listener, intake, &stopping);
+        let mut tasks = begin_tasks(&state, listener, intake, &stopping);
+        tasks.extend(going_on);
         tracing::info!(%address, "ready");
         Ok(Server {
             address,
@@ -130,12 +132,15 @@ impl Server {
     }
 }
 
+/// A conductor, the runs that thought when the last process died, and those that are woken.
+type Opened = (Conductor, Vec<Struck>, mpsc::UnboundedReceiver<RunId>);
+
 async fn open(
     house: &House,
     thinkers: Thinkers,
     services: Services,
     stop: watch::Receiver<bool>,
-) -> Result<(Conductor, Vec<Struck>), CannotStart> {
+) -> Result<Opened, CannotStart> {
     let folder = house.settings.data.clone();
     let options = Options {
         disk_max: house.settings.store.disk_max,
@@ -153,8 +158,10 @@ async fn open(
         )
     };
     let (blackbox, struck) = BlackBox::open(&folder.join("blackbox")).map_err(cannot)?;
+    let (woken, woken_receiver) = mpsc::unbounded_channel();
+    let waits = Arc::new(Waits::default());
     let conductor = Conductor {
-        channels: Channels::open(store.clone(), &house.channels)?,
+        channels: Channels::open(store.clone(), Arc::clone(&waits), &house.channels)?,
         store,
         thinkers,
         services: RwLock::new(Arc::new(services)),
@@ -164,9 +171,13 @@ async fn open(
         metrics: Metrics::default(),
         claims: Claims::default(),
         versions: Versions::default(),
+        waits,
+        woken,
+        alarms: Notify::new(),
+        kept_marks: Mutex::default(),
         stop,
     };
-    Ok((conductor, struck))
+    Ok((conductor, struck, woken_receiver))
 }
 
 /// A run that was thinking when the process died has one strike. One that was not on disk yet gets

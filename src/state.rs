@@ -2,6 +2,7 @@
 //!
 //! Invariant: a new version of the house is taken up whole or not at all.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -68,7 +69,7 @@ pub struct State {
     /// Runs, channels and the store.
     pub conductor: Arc<Conductor>,
     /// Flows at their channels.
-    pub attendance: Attendance,
+    pub attendance: Arc<Attendance>,
     /// The doors that channels open by themselves.
     pub doors: Doors,
     /// The settings file that was named, for reloading.
@@ -97,7 +98,7 @@ impl State {
     /// A server's shared state, with doors that let nobody in yet but who the settings name.
     pub(crate) fn new(
         conductor: Arc<Conductor>,
-        attendance: Attendance,
+        attendance: Arc<Attendance>,
         settings: Option<PathBuf>,
         house: House,
     ) -> State {
@@ -138,7 +139,7 @@ impl State {
             .reload(&house.channels)
             .map_err(store_failed)?;
         self.attendance
-            .attend(&house.flows, Vec::new())
+            .attend(&house.flows, BTreeMap::new())
             .await
             .map_err(store_failed)?;
         put(&self.conductor.services, Arc::new(services));
@@ -162,6 +163,9 @@ impl State {
             }
             if let Err(why) = self.attendance.keep_cursors().await {
                 tracing::warn!("cursors were not kept: {why}");
+            }
+            if let Err(why) = self.conductor.keep_marks().await {
+                tracing::warn!("what was shown to waiting runs was not written down: {why}");
             }
         }
     }

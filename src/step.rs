@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
+use crate::event::Value;
 use crate::gate::{Answer, Gate, Question};
 use crate::memory;
 
@@ -84,6 +85,18 @@ pub fn progress() -> Option<Stop> {
 /// What a host word gets, or `None` where no host word may be used.
 pub fn ask(question: Question) -> Option<Answer> {
     STEP.with_borrow_mut(|slot| slot.as_mut().and_then(|step| step.ask(question)))
+}
+
+/// Hands a closure's verdict to the gate, and stops the step: this was all that it was for.
+pub fn judged(verdict: Result<bool, Value>) {
+    STEP.with_borrow_mut(|slot| {
+        if let Some(step) = slot.as_mut() {
+            step.stop = Some(Stop::Asked);
+            if let Some(gate) = step.gate.as_mut() {
+                gate.judged(verdict);
+            }
+        }
+    });
 }
 
 /// Takes a printed line; a stopped step prints nothing.

@@ -1,6 +1,8 @@
 //! The story of an event and of a run, as an operator reads it: which flows looked, what they
 //! decided, what was asked for and what came of it.
 
+use std::sync::Arc;
+
 use serde_json::{Value as Json, json};
 
 use crate::event::{Event, EventId, RunId, Value};
@@ -11,6 +13,7 @@ use crate::run::{Conductor, Interrupted};
 use crate::state::State;
 use crate::store::{RunInfo, Store, StoreError};
 use crate::tries::TriesRecord;
+use crate::wait::Wait;
 
 /// Every host word, for listings.
 pub fn actions() -> Vec<Json> {
@@ -92,6 +95,7 @@ pub fn of_run(conductor: &Conductor, journal: &Journal) -> Json {
         "version": journal.version(),
         "long": journal.command_count() >= COMMANDS_WARN,
         "tries": tries,
+        "waits_for": conductor.waits.of(&journal.run).map(|wait| wait.describe()),
         "journal": steps,
         "console": journal.console(),
     })
@@ -134,6 +138,21 @@ fn line(entry: &Entry, command: usize) -> Json {
         Entry::Retried(at, version) => {
             json!({ "what": "retried", "at": at.to_string(), "version": version })
         }
+        Entry::Moved(at, version) => {
+            json!({ "what": "moved", "at": at.to_string(), "version": version })
+        }
+        Entry::Seen(seen) => json!({
+            "what": "seen", "at": seen.at.to_string(), "of": seen.of,
+            "event": seen.event.to_string(),
+        }),
+        Entry::Continued(continued) => json!({
+            "what": "continued", "at": continued.at.to_string(),
+            "commands": continued.commands, "state": continued.state.to_json(),
+        }),
+        Entry::Cancel(at, until) => json!({
+            "what": "note", "at": at.to_string(),
+            "text": format!("a person cancelled the run; it may tidy up until {until}"),
+        }),
         Entry::End(end) => json!({
             "what": "end", "at": end.at.to_string(), "state": end.state.word(),
             "message": end.message, "value": end.value.to_json(),
@@ -164,6 +183,17 @@ pub fn runs(
     }
     rows.truncate(limit);
     Ok(rows)
+}
+
+/// Runs that wait, by id, with what each waits for.
+pub fn waiting(conductor: &Conductor, after: Option<&RunId>, limit: usize) -> Vec<Json> {
+    let row = |wait: &Arc<Wait>| {
+        json!({
+            "run": wait.run.as_str(), "state": "waiting",
+            "since": wait.since.to_string(), "waits_for": wait.describe(),
+        })
+    };
+    conductor.waits.list(after, limit).iter().map(row).collect()
 }
 
 fn row(info: &RunInfo) -> Json {

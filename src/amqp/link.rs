@@ -20,8 +20,6 @@ use super::{
 /// Time to connect, and time for each answer after that.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 const ANSWER_TIME: Duration = Duration::from_secs(30);
-/// Seconds between signs of life that we want at most.
-const HEARTBEAT: u16 = 30;
 /// How much is read at a time, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -38,11 +36,12 @@ pub struct Link {
 }
 
 impl Link {
-    /// Connects, logs in, opens the virtual host and a channel.
+    /// Connects, logs in, opens the virtual host and a channel. `heartbeat` in seconds is what we want
+    /// at most; 0 for a connection that nobody tends.
     ///
     /// # Errors
     /// Any trouble on the way.
-    pub async fn open(broker: &Broker) -> Result<Link, Trouble> {
+    pub async fn open(broker: &Broker, heartbeat: u16) -> Result<Link, Trouble> {
         let stream = timeout(CONNECT_TIME, connect(broker));
         let stream = stream.await.map_err(|_| Trouble::Late)??;
         let terms = Terms {
@@ -57,7 +56,7 @@ impl Link {
             heard: Instant::now(),
             said: Instant::now(),
         };
-        let opening = Opening::new(broker.login.clone(), &broker.virtual_host, HEARTBEAT);
+        let opening = Opening::new(broker.login.clone(), &broker.virtual_host, heartbeat);
         let opened = timeout(ANSWER_TIME, link.log_in(opening));
         link.terms = opened.await.map_err(|_| Trouble::Late)??;
         link.frames.limit(link.terms.frame_bytes_max);

@@ -34,11 +34,12 @@ pub struct Message {
     pub headers: BTreeMap<String, Value>,
     /// The bytes.
     pub body: Vec<u8>,
+    /// Give it back if no queue takes it.
+    pub is_mandatory: bool,
 }
 
 impl Message {
-    /// The frames that publish it on `channel`, as bytes: persistent, neither mandatory nor
-    /// immediate, the body in as many frames as `frame_bytes_max` asks for.
+    /// The frames that publish it on `channel`, as bytes: persistent, not immediate, the body in as many frames as `frame_bytes_max` asks for.
     ///
     /// # Errors
     /// A sentence: a name or an id has more than 255 bytes.
@@ -46,7 +47,7 @@ impl Message {
         let publish = basic::Publish {
             exchange: short("exchange", &self.exchange)?,
             routing_key: short("routing key", &self.routing_key)?,
-            mandatory: false,
+            mandatory: self.is_mandatory,
             immediate: false,
         };
         let method = Method::Basic(basic::AMQPMethod::Publish(publish));
@@ -97,6 +98,7 @@ impl Message {
             message_id: text(properties.message_id()),
             headers: headers.unwrap_or_default(),
             body: Vec::new(),
+            is_mandatory: false,
         }
     }
 }

@@ -15,7 +15,7 @@ pub mod trouble;
 
 pub use amq_protocol::protocol::{AMQPClass as Method, basic, channel, confirm, connection};
 pub use amq_protocol::protocol::{exchange, queue};
-pub use broker::{Broker, Place};
+pub use broker::{Broker, Place, Wish};
 pub use frame::{FRAME_BYTES_MAX, Frame, FrameError, Frames, encode};
 pub use link::Link;
 pub use message::Message;

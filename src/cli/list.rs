@@ -11,7 +11,7 @@ use crate::story;
 /// List channels, sources, flows, actions, runs or dead letters.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  vigie list channels\n  vigie list runs --state live\n  \
+    after_help = "Examples:\n  vigie list channels\n  vigie list sources\n  vigie list runs --state live\n  vigie list runs --waiting\n  \
     vigie list dead --json | jq ."
 )]
 pub(super) struct List {
@@ -20,6 +20,9 @@ pub(super) struct List {
     /// For runs: live, done, failed, blocked or cancelled
     #[arg(long, value_parser = ["live", "done", "failed", "blocked", "cancelled"])]
     state: Option<String>,
+    /// For runs: those that wait, for what, and since when
+    #[arg(long, conflicts_with = "state")]
+    waiting: bool,
     /// At most this many rows
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
@@ -64,6 +67,9 @@ impl List {
         if let Some(state) = &self.state {
             page.push_str(&format!("&state={state}"));
         }
+        if self.waiting {
+            page.push_str("&state=waiting");
+        }
         match self.what {
             // The words of this program, with or without a server.
             What::Actions => Ok(serde_json::json!({ "actions": story::actions() })),
@@ -87,6 +93,7 @@ impl List {
             ),
             What::Flows => ("flows", &["name", "behind", "paused", "version"]),
             What::Actions => ("actions", &["call", "about"]),
+            What::Runs if self.waiting => ("runs", &["run", "since", "waits_for"]),
             What::Runs => ("runs", &["run", "state", "began_at", "ended_at"]),
             What::Dead => ("dead", &["run", "at", "why"]),
         };

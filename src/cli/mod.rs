@@ -72,6 +72,8 @@ enum Verb {
     Show(show::Show),
     /// Have dead letters tried again
     Retry(operate::Retry),
+    Cancel(operate::Cancel),
+    Kill(operate::Kill),
     /// Hold a flow (alert/open_ticket) or a channel (alert), also through restarts
     Pause(operate::Pause),
     /// Let a held flow or channel go on
@@ -159,6 +161,8 @@ fn run(cli: Cli) -> Exit {
         Verb::List(verb) => verb.run(&common),
         Verb::Show(verb) => verb.run(&common),
         Verb::Retry(verb) => verb.run(&common),
+        Verb::Cancel(verb) => verb.run(&common),
+        Verb::Kill(verb) => verb.run(&common),
         Verb::Pause(verb) => verb.run(&common),
         Verb::Resume(verb) => verb.run(&common),
         Verb::Token(verb) => verb.run(),

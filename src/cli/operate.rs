@@ -1,4 +1,4 @@
-//! `vigie retry`, `vigie pause`, `vigie resume`
+//! `vigie retry`, `vigie cancel`, `vigie kill`, `vigie pause`, `vigie resume`
 
 use clap::Args;
 use serde_json::json;
@@ -84,6 +84,54 @@ impl Resume {
     pub(super) fn run(self, common: &Common) -> Exit {
         change(common, &self.name, "resume")
     }
+}
+
+/// Cancel runs: their scripts see an error and may tidy up.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vigie cancel alert/1042/open_ticket\n\n\
+    The script sees an error once, at what it waits for or asks for next, and may catch it to close what it\n\
+    opened. It has ten minutes for that. `vigie kill` does not ask.")]
+pub(super) struct Cancel {
+    /// Runs, as `vigie list runs` names them
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<String>,
+}
+
+/// End runs at once, without asking their scripts.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vigie kill alert/1042/open_ticket\n\n\
+    What a run is having done just then may be done all the same. `vigie cancel` lets it tidy up.")]
+pub(super) struct Kill {
+    /// Runs, as `vigie list runs` names them
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<String>,
+}
+
+impl Cancel {
+    pub(super) fn run(self, common: &Common) -> Exit {
+        change_runs(common, &self.runs, ("cancel", "is cancelled"))
+    }
+}
+
+impl Kill {
+    pub(super) fn run(self, common: &Common) -> Exit {
+        change_runs(common, &self.runs, ("kill", "is killed"))
+    }
+}
+
+fn change_runs(common: &Common, runs: &[String], (verb, done): (&str, &str)) -> Exit {
+    let client = match Client::find(common) {
+        Ok(client) => client,
+        Err(exit) => return exit,
+    };
+    let mut worst = Exit::Ok;
+    for run in runs {
+        match client.post(&format!("runs/{}/{verb}", segment(run)), &json!({})) {
+            Ok(_) => report::line(&format!("{run} {done}")),
+            Err(exit) => worst = exit,
+        }
+    }
+    worst
 }
 
 fn change(common: &Common, name: &str, verb: &str) -> Exit {

@@ -6,6 +6,7 @@
 use rhai::{Dynamic, ImmutableString};
 
 use super::blob::{Blob, TEXT_BYTES_MAX};
+use super::handle::Handle;
 use super::secret::SecretText;
 use crate::event::{VALUE_DEPTH_MAX, Value};
 
@@ -123,6 +124,9 @@ fn compound(dynamic: &Dynamic, depth: usize) -> Result<Value, String> {
     }
     if let Some(secret) = dynamic.read_lock::<SecretText>() {
         return Ok(Value::Secret(secret.0.clone()));
+    }
+    if let Some(handle) = dynamic.read_lock::<Handle>() {
+        return Ok(handle.value.clone());
     }
     if let Some(bytes) = dynamic.read_lock::<rhai::Blob>() {
         return Ok(Value::Bytes(bytes.clone()));

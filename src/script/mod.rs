@@ -7,6 +7,7 @@
 pub mod blob;
 pub mod convert;
 pub mod events;
+pub mod handle;
 pub mod json;
 pub mod mail;
 pub mod pattern;
@@ -26,6 +27,7 @@ pub const ALL: &[&dyn Words] = &[
     &trap::Trap,
     &blob::Blobs,
     &secret::Secrets,
+    &handle::Handles,
 ];
 
 /// A theme of pure words.

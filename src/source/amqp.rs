@@ -14,16 +14,14 @@ use serde::Deserialize;
 
 use self::consumer::{Consumer, Wanted};
 use super::{Block, Context, Door, Opened, Source, Trouble};
-use crate::amqp::tls::{Protection, Trust};
-use crate::amqp::{Broker, Login, PORT, Place, TLS_PORT};
+use crate::amqp::{Broker, Wish};
 use crate::error::Diagnostic;
 use crate::secret::Secret;
 
 pub use consumer::{BATCH_BYTES_MAX, PREFETCH_MAX};
 
-/// The queue of Kompira's senders, and the account that brokers have for their own host.
+/// The queue of Kompira's senders.
 const KOMPIRA_QUEUE: &str = "io_queue";
-const GUEST: &str = "guest";
 /// How many messages the broker gives ahead unless told otherwise.
 const PREFETCH: u16 = 200;
 
@@ -93,45 +91,18 @@ impl Source for Amqp {
 }
 
 fn broker(keys: &Keys, password: Option<Secret>, block: &Block) -> Result<Broker, Diagnostic> {
-    let place = Place::read(&keys.server).map_err(|why| block.wrong("server", why))?;
-    let is_here = place.is_here();
-    let is_tls = keys.tls.or(place.is_tls).unwrap_or(!is_here);
-    if !is_tls && (keys.tls_ca.is_some() || keys.tls_cert.is_some()) {
-        return Err(block.wrong("tls", "certificates are of no use without TLS"));
-    }
-    if keys.tls_cert.is_some() != keys.tls_key.is_some() {
-        return Err(block.wrong("tls_cert", "`tls_cert` and `tls_key` go together"));
-    }
-    let path = |path: &PathBuf| block.path(path);
-    let own = keys.tls_cert.as_ref().map(path);
-    let own = own.zip(keys.tls_key.as_ref().map(path));
-    let trust = keys
-        .tls_ca
-        .as_ref()
-        .map(path)
-        .map_or(Trust::Host, Trust::File);
-    let login = match (&keys.user, password) {
-        (None, None) if own.is_some() => Login::External,
-        (None, None) if is_here => Login::Plain {
-            user: GUEST.to_owned(),
-            password: Secret::new(GUEST.to_owned()),
-        },
-        (Some(user), Some(password)) => Login::Plain {
-            user: user.clone(),
-            password,
-        },
-        _ => {
-            let why = "another host wants `user` with `password_file`, or a certificate of ours";
-            return Err(block.wrong("user", why));
-        }
-    };
-    Ok(Broker {
-        port: place.port.unwrap_or(if is_tls { TLS_PORT } else { PORT }),
-        host: place.host,
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| block.path(path));
+    let wish = Wish {
+        server: keys.server.clone(),
         virtual_host: keys.virtual_host.clone(),
-        protection: is_tls.then_some(Protection { trust, own }),
-        login,
-    })
+        user: keys.user.clone(),
+        password,
+        tls: keys.tls,
+        authorities: path(&keys.tls_ca),
+        certificate: path(&keys.tls_cert),
+        key: path(&keys.tls_key),
+    };
+    wish.broker().map_err(|(key, why)| block.wrong(key, why))
 }
 
 fn wanted(keys: Keys, block: &Block<'_>) -> Result<Wanted, Diagnostic> {

@@ -16,6 +16,7 @@ pub mod json;
 pub mod mail;
 pub mod parcel;
 pub mod plan;
+pub mod poll;
 pub mod snmp;
 pub mod webhook;
 
@@ -27,7 +28,12 @@ pub use plan::Plan;
 use crate::event::{Incoming, Value};
 
 /// Every kind of `[[source]]`, in the order in which the documentation lists them.
-pub const ALL: &[&dyn Source] = &[&cron::Cron, &amqp::Amqp, &amqp_listen::AmqpListen];
+pub const ALL: &[&dyn Source] = &[
+    &cron::Cron,
+    &poll::Poll,
+    &amqp::Amqp,
+    &amqp_listen::AmqpListen,
+];
 
 /// Keeps what could not be decoded: the bytes become the body, the reason goes into `meta`.
 pub fn keep_raw(mut incoming: Incoming, bytes: &[u8], why: impl Into<String>) -> Incoming {

@@ -64,6 +64,10 @@ impl Plan<'_> {
                 self.forgive(run)?;
             }
             Op::Take(event, by) => self.take(event, by)?,
+            Op::Note(run, stored) => self.note(run, stored)?,
+            Op::Wait(run, stored) => self.put(keys::run(keys::WAIT, run), stored)?,
+            Op::Wake(run) => self.wake(run)?,
+            Op::Restart(run) => self.restart(run)?,
             Op::Put(key, stored) => self.put(key.clone(), stored)?,
             Op::Remove(key) => {
                 self.remove(key.clone())?;
@@ -154,18 +158,23 @@ impl Plan<'_> {
     }
 
     fn take(&mut self, event: &EventId, by: &str) -> Result<(), StoreError> {
+        let lost = || StoreError::lost(format!("event {event}"));
         let mut key = keys::event(event);
         if !self.has(&key)? {
-            return Ok(());
+            return Err(lost());
         }
         key[0] = keys::TAKEN;
-        if !self.has(&key)? {
-            let mut head = self.head(&event.channel);
-            head.taken += 1;
-            self.set_head(&event.channel, head);
-            self.put_inline(key, by.as_bytes().to_vec())?;
+        if let Some(holder) = self.inline(&key)? {
+            return if holder == by.as_bytes() {
+                Ok(())
+            } else {
+                Err(lost())
+            };
         }
-        Ok(())
+        let mut head = self.head(&event.channel);
+        head.taken += 1;
+        self.set_head(&event.channel, head);
+        self.put_inline(key, by.as_bytes().to_vec())
     }
 
     fn audit(&mut self, stored: &Stored) {

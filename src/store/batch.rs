@@ -13,6 +13,7 @@ use super::error::StoreError;
 use super::eventcodec;
 use super::keys::{self, Key};
 use super::record::{Beside, Content, Stored};
+use super::run_row::End;
 use crate::event::{EventId, Incoming, RunId, is_name};
 
 /// Largest record that is kept in the tree; a larger one becomes a file of its own.
@@ -29,31 +30,6 @@ const PACKED_BYTES_MIN: usize = 64;
 const HEAD_BYTES: usize = eventcodec::HEAD_BYTES_MAX;
 /// What a row costs beyond its content, roughly.
 const ROW_BYTES: usize = 48;
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum End {
-    /// The script came to its end.
-    Done,
-    /// Given up.
-    Failed,
-    /// Waits for a person: its journal and its script disagree. It is not live, and not over.
-    Blocked,
-    /// Stopped by a person.
-    Cancelled,
-}
-
-impl End {
-    /// The word for it: `done`, `failed`, `blocked`, `cancelled`.
-    pub fn word(self) -> &'static str {
-        match self {
-            End::Done => "done",
-            End::Failed => "failed",
-            End::Blocked => "blocked",
-            End::Cancelled => "cancelled",
-        }
-    }
-}
 
 #[derive(Debug, Clone)]
 pub(super) struct Push {
@@ -72,6 +48,10 @@ pub(super) enum Op {
     DeadLetter(RunId, Timestamp, Stored),
     Forgive(RunId),
     Take(EventId, String),
+    Note(RunId, Stored),
+    Wait(RunId, Stored),
+    Wake(RunId),
+    Restart(RunId),
     Put(Key, Stored),
     Remove(Key),
     Audit(Stored),
@@ -92,6 +72,14 @@ impl Batch {
     /// Nothing yet.
     pub fn new() -> Batch {
         Batch::default()
+    }
+
+    /// Everything of `other` too, after what is in it.
+    pub fn join(&mut self, other: Batch) {
+        self.ops.extend(other.ops);
+        self.files.extend(other.files);
+        self.weight += other.weight;
+        self.events += other.events;
     }
 
     /// True if nothing is in it.
@@ -161,7 +149,33 @@ impl Batch {
         self.add(Op::Forgive(run.clone()));
     }
 
-    /// `event` left its channel into the hands of `by` (a run's id, or `pop`). The first keeps it.
+    /// Something worth telling for the journal of `run`, which must be live: otherwise the batch is
+    /// refused as [`StoreError::Lost`].
+    pub fn note(&mut self, run: &RunId, record: Vec<u8>) {
+        let stored = self.stored(record);
+        self.add(Op::Note(run.clone(), stored));
+    }
+
+    /// What `run` waits for, in place of what was. It is gone when the run is woken or ends.
+    pub fn put_wait(&mut self, run: &RunId, record: Vec<u8>) {
+        let stored = self.stored(record);
+        self.add(Op::Wait(run.clone(), stored));
+    }
+
+    /// `run` waits no more. If it did not wait, the batch is refused as [`StoreError::Lost`]: a run
+    /// is woken once for each wait.
+    pub fn wake(&mut self, run: &RunId) {
+        self.add(Op::Wake(run.clone()));
+    }
+
+    /// The journal of `run` begins anew with the next record; what came before is removed little by
+    /// little.
+    pub fn restart(&mut self, run: &RunId) {
+        self.add(Op::Restart(run.clone()));
+    }
+
+    /// `event` left its channel into the hands of `by` (a run's id, or `pop`). If somebody else has
+    /// it, or it is gone, the batch is refused as [`StoreError::Lost`].
     pub fn take(&mut self, event: &EventId, by: &str) {
         self.add(Op::Take(event.clone(), by.to_owned()));
     }
@@ -178,9 +192,13 @@ impl Batch {
         self.add(Op::Remove(keys::plain(keys::CURSOR, flow)));
     }
 
-    /// What is known about the attempts of `run`, in place of what was.
-    pub fn set_attempts(&mut self, run: &RunId, record: Vec<u8>) {
-        self.put(keys::run(keys::ATTEMPTS, run), record);
+    /// What is known about the attempts of `run`, in place of what was; `None` forgets it.
+    pub fn set_attempts(&mut self, run: &RunId, record: Option<Vec<u8>>) {
+        let key = keys::run(keys::ATTEMPTS, run);
+        match record {
+            Some(record) => self.put(key, record),
+            None => self.add(Op::Remove(key)),
+        }
     }
 
     /// Something of `run` is due at `due`; `seq` tells several apart.
@@ -330,6 +348,8 @@ fn stored_of(op: &Op) -> Option<&Stored> {
     match op {
         Op::Push(push) => Some(&push.stored),
         Op::Append(_, stored)
+        | Op::Note(_, stored)
+        | Op::Wait(_, stored)
         | Op::DeadLetter(_, _, stored)
         | Op::Put(_, stored)
         | Op::Audit(stored) => Some(stored),
@@ -341,6 +361,8 @@ fn stored_of_mut(op: &mut Op) -> Option<&mut Stored> {
     match op {
         Op::Push(push) => Some(&mut push.stored),
         Op::Append(_, stored)
+        | Op::Note(_, stored)
+        | Op::Wait(_, stored)
         | Op::DeadLetter(_, _, stored)
         | Op::Put(_, stored)
         | Op::Audit(stored) => Some(stored),

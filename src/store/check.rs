@@ -16,7 +16,7 @@ use super::keys::{self, split_number, split_run, split_timed, split_timer, words
 use super::open::{load, read_ledger};
 use super::plan::{Heads, count};
 use super::record::{self, Content, Row};
-use super::runs::RunRow;
+use super::run_row::RunRow;
 use super::verify::{Tally, each_row};
 use crate::event::{EventId, RunId};
 
@@ -152,7 +152,13 @@ impl Checker {
                 let run = split_run(&run).ok_or_else(no_key)?;
                 *self.journals.entry(run).or_default() += 1;
             }
-            keys::LIVE | keys::BLOCKED | keys::ENDED | keys::TIMER | keys::TAKEN | keys::DEAD => {
+            keys::LIVE
+            | keys::BLOCKED
+            | keys::ENDED
+            | keys::TIMER
+            | keys::WAIT
+            | keys::TAKEN
+            | keys::DEAD => {
                 self.places.insert(key.clone());
             }
             keys::DEAD_OF => {
@@ -171,8 +177,9 @@ impl Checker {
     fn follow(&mut self, heads: &Heads) {
         for (run, row) in self.runs.clone() {
             let records = self.journals.remove(&run).unwrap_or(0);
-            if records != row.entries {
-                let why = format!("its journal has {records} records of {}", row.entries);
+            let expected = row.entries - row.dropped.min(row.entries);
+            if records != expected {
+                let why = format!("its journal has {records} records of {expected}");
                 self.wrong(format!("run {run}"), &why);
             }
             let place = row.place(&run);
@@ -219,7 +226,7 @@ impl Checker {
         }
         let row = self.runs.get(&run);
         let right = match kind {
-            keys::TIMER => row.is_some_and(|row| row.end.is_none()),
+            keys::TIMER | keys::WAIT => row.is_some_and(|row| row.end.is_none()),
             _ => row.is_some_and(|row| row.place(&run) == key),
         };
         if !right {

@@ -60,6 +60,13 @@ pub enum StoreError {
         /// The limit in words.
         limit: String,
     },
+    /// Somebody else was first: the event is taken, the run was woken or has ended. Nothing of the
+    /// batch was kept.
+    #[error("{what}: somebody else was first")]
+    Lost {
+        /// What the batch was about.
+        what: String,
+    },
     /// The store was closed before it answered.
     #[error("the store is closed")]
     Closed,
@@ -75,8 +82,12 @@ impl StoreError {
             StoreError::Full { .. } | StoreError::Failed { .. } | StoreError::Closed => {
                 Exit::TryAgain
             }
-            StoreError::TooLarge { .. } => Exit::Failed,
+            StoreError::TooLarge { .. } | StoreError::Lost { .. } => Exit::Failed,
         }
+    }
+
+    pub(super) fn lost(what: impl Into<String>) -> StoreError {
+        StoreError::Lost { what: what.into() }
     }
 
     pub(super) fn damaged(what: impl Into<String>, why: impl Into<String>) -> StoreError {

@@ -5,14 +5,14 @@
 use jiff::Timestamp;
 
 use super::Store;
-use super::batch::End;
 use super::codec::Reader;
 use super::engine::Pair;
 use super::error::StoreError;
 use super::keys::{self, split_run, split_timed, split_timer, words};
 use super::reads::{missing, no_key, until_damage};
 use super::record;
-use super::runs::RunRow;
+use super::run_row::End;
+use super::run_row::RunRow;
 use crate::event::{EventId, RunId};
 
 /// What is known about a run without reading its journal.
@@ -59,7 +59,7 @@ impl Store {
         let Some(row) = self.run_row(run)? else {
             return Ok(Vec::new());
         };
-        (0..row.entries)
+        (row.first..row.entries)
             .map(|entry| {
                 let key = keys::journal(run, entry);
                 self.shared().bytes(&key)?.ok_or_else(|| missing(&key))
@@ -81,7 +81,7 @@ impl Store {
         let info = |row: RunRow| RunInfo {
             run: run.clone(),
             began_at: row.began_at,
-            records: row.entries,
+            records: row.entries - row.first.min(row.entries),
             end: row.end,
         };
         Ok(self.run_row(run)?.map(info))
@@ -210,6 +210,37 @@ impl Store {
     /// [`StoreError::Damaged`].
     pub fn attempts(&self, run: &RunId) -> Result<Option<Vec<u8>>, StoreError> {
         self.shared().bytes(&keys::run(keys::ATTEMPTS, run))
+    }
+
+    /// At most `limit` runs that wait, with what each waits for; those after `after` if given.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn waits(
+        &self,
+        after: Option<&RunId>,
+        limit: usize,
+    ) -> Result<Vec<(RunId, Vec<u8>)>, StoreError> {
+        let from = after.map_or_else(Vec::new, |run| {
+            let mut key = keys::run(keys::WAIT, run);
+            key.push(0);
+            key
+        });
+        let pairs = self.scan(&[keys::WAIT], &from, limit)?;
+        let wait = |(key, bytes): Pair| {
+            let run = split_run(&key).ok_or_else(|| no_key(&key))?;
+            let record = self.shared().content(record::decode(&key, &bytes)?)?;
+            Ok((run, record))
+        };
+        pairs.into_iter().map(wait).collect()
+    }
+
+    /// What `run` waits for, if it waits.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn wait(&self, run: &RunId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.shared().bytes(&keys::run(keys::WAIT, run))
     }
 
     /// At most `limit` timers that are due at `now`, the longest due first.

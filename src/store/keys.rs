@@ -27,6 +27,7 @@ pub(super) const DEAD: u8 = b'D';
 pub(super) const DEAD_OF: u8 = b'd';
 pub(super) const ATTEMPTS: u8 = b'A';
 pub(super) const TIMER: u8 = b't';
+pub(super) const WAIT: u8 = b'w';
 pub(super) const VERSION: u8 = b'V';
 pub(super) const STATE: u8 = b's';
 pub(super) const MARK: u8 = b'k';
@@ -35,7 +36,7 @@ pub(super) const AUDIT: u8 = b'a';
 pub(super) const BODY: u8 = b'b';
 
 /// Every kind that is counted, with its word in the plural. The order is part of the format.
-pub(super) const KINDS: [(u8, &str); 21] = [
+pub(super) const KINDS: [(u8, &str); 22] = [
     (HEAD, "channels"),
     (EVENT, "events"),
     (MESSAGE, "message ids"),
@@ -57,6 +58,7 @@ pub(super) const KINDS: [(u8, &str); 21] = [
     (PAUSE, "pause marks"),
     (AUDIT, "audit lines"),
     (BODY, "body references"),
+    (WAIT, "waits"),
 ];
 
 /// Where `kind` stands in [`KINDS`].
@@ -247,6 +249,7 @@ pub(super) fn words(key: &[u8]) -> String {
             "a timer of run",
             split_timer(key).map(|(_, run, _)| run.to_string()),
         ),
+        WAIT => named("the wait of run", run()),
         VERSION => "a flow version".to_owned(),
         STATE => named("state", None),
         MARK => named("mark", None),

@@ -12,7 +12,7 @@ use super::error::StoreError;
 use super::folder::{sync_folder, write_whole};
 
 /// Version of everything in a store's folder.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 const MAGIC: [u8; 8] = *b"vigieldg";
 const SLOT_BYTES: usize = 64;
 /// Slots stand in different blocks, so that one torn block never takes both.

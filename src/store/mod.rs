@@ -28,6 +28,7 @@ mod record;
 mod repair;
 mod restore;
 mod room;
+mod run_row;
 mod runs;
 mod shared;
 mod summary;
@@ -44,7 +45,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 pub use apply::{Committed, Pushed};
 pub use backup::BackupSummary;
-pub use batch::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Batch, End, INLINE_BYTES_MAX, KEY_BYTES_MAX};
+pub use batch::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Batch, INLINE_BYTES_MAX, KEY_BYTES_MAX};
 pub use check::{CheckSummary, check};
 pub use committer::GROUP_EVENTS_MAX;
 pub use error::StoreError;
@@ -55,6 +56,7 @@ pub use options::{BALLAST_BYTES, Failpoints, LOW_WATER_BYTES, Mishap, Options, P
 pub use reads::{ChannelCounts, Counts};
 pub use repair::{RepairSummary, repair};
 pub use restore::restore;
+pub use run_row::End;
 pub use runs::Cursor;
 pub use shared::Counters;
 

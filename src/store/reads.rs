@@ -172,6 +172,34 @@ impl Store {
         until_damage(all.into_iter())
     }
 
+    /// The number of the first event of `channel` that was not kept before the event `begin`; in
+    /// another channel, one that was kept in the same commit counts as later.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn first_since(&self, begin: &EventId, channel: &str) -> Result<u64, StoreError> {
+        if begin.channel == channel {
+            return Ok(begin.number + 1);
+        }
+        let head = self.shared().head(channel);
+        let Some(begun) = self.shared().row(&keys::event(begin))? else {
+            return Ok(head.floor);
+        };
+        // Numbers are given in the order of commits, so halving finds the place.
+        let (mut low, mut high) = (head.floor, head.next);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let row = self
+                .shared()
+                .row(&keys::numbered(keys::EVENT, channel, middle))?;
+            match row.is_some_and(|row| row.sequence >= begun.sequence) {
+                true => high = middle,
+                false => low = middle + 1,
+            }
+        }
+        Ok(low)
+    }
+
     /// The number of the newest event of `channel`; 0 if there never was one.
     pub fn tail(&self, channel: &str) -> u64 {
         self.shared().head(channel).next - 1

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::batch::End;
 use super::bodies::{Bodies, Hash};
 use super::codec::Writer;
 use super::engine::Changes;
@@ -17,7 +16,8 @@ use super::keys::{
 };
 use super::record::{self, Content, Row, Stored};
 use super::room::body_bytes;
-use super::runs::RunRow;
+use super::run_row::End;
+use super::run_row::RunRow;
 use super::summary::{Head, Summary};
 use crate::event::RunId;
 
@@ -204,7 +204,7 @@ impl Builder {
 
     fn whole_journal(&mut self, run: &RunId, row: &mut RunRow) {
         let has = |entry: &u32| self.kept.contains_key(&keys::journal(run, *entry));
-        let whole = (0..row.entries).take_while(has).count() as u32;
+        let whole = (row.dropped..row.entries).take_while(has).count() as u32;
         let prefix = keys::journals(run);
         let there: Vec<Key> = self
             .kept
@@ -214,12 +214,13 @@ impl Builder {
         for key in there.iter().skip(whole as usize) {
             self.put_aside(key, "an entry before it is missing");
         }
-        if whole < row.entries && row.end.is_none() {
+        let whole_to = row.dropped + whole;
+        if whole_to < row.entries && row.end.is_none() {
             row.end = Some((End::Blocked, row.began_at));
             let text = format!("run {run}: blocked, its journal is whole only up to {whole}");
             self.changed.push(text);
         }
-        row.entries = whole;
+        row.entries = whole_to;
     }
 
     fn put_aside(&mut self, key: &Key, why: &str) {
@@ -259,10 +260,13 @@ impl Builder {
         }
     }
 
-    /// Timers of runs that are not live.
+    /// Timers and waits of runs that are not live.
     fn loose_timers(&mut self) {
-        for key in self.of_kind(keys::TIMER) {
-            let run = split_timer(&key).map(|(_, run, _)| keys::run(keys::LIVE, &run));
+        let timers = self.of_kind(keys::TIMER).into_iter();
+        for key in timers.chain(self.of_kind(keys::WAIT)) {
+            let run = split_timer(&key).map(|(_, run, _)| run);
+            let run = run.or_else(|| split_run(&key));
+            let run = run.map(|run| keys::run(keys::LIVE, &run));
             if !run.is_some_and(|live| self.kept.contains_key(&live)) {
                 self.put_aside(&key, "its run is not live");
             }

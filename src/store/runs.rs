@@ -6,76 +6,18 @@
 use jiff::Timestamp;
 
 use super::apply::{Committed, received_at};
-use super::batch::End;
-use super::codec::{CodecError, Reader, Writer};
+use super::codec::{Reader, Writer};
 use super::error::StoreError;
 use super::keys::{self, Key};
 use super::plan::Plan;
 use super::record::Stored;
+use super::run_row::{End, RunRow};
 use crate::event::{EventId, RunId};
 
 /// Journal records removed with one run in one commit; a longer journal takes several.
 const ENTRIES_PER_STEP: u32 = 1_000;
-
-/// The row of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RunRow {
-    pub(super) order: u64,
-    pub(super) entries: u32,
-    pub(super) began_at: Timestamp,
-    pub(super) end: Option<(End, Timestamp)>,
-}
-
-impl RunRow {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::new();
-        out.number(self.order)
-            .number(u64::from(self.entries))
-            .time(self.began_at);
-        match self.end {
-            None => out.byte(0),
-            Some((end, at)) => out.byte(1 + end as u8).time(at),
-        };
-        out.into_bytes()
-    }
-
-    pub(super) fn decode(key: &[u8], bytes: &[u8]) -> Result<RunRow, StoreError> {
-        RunRow::read(bytes).map_err(|why| StoreError::damaged(keys::words(key), why.to_string()))
-    }
-
-    fn read(bytes: &[u8]) -> Result<RunRow, CodecError> {
-        let mut input = Reader::new(bytes);
-        let order = input.number()?;
-        let entries = u32::try_from(input.number()?)
-            .map_err(|_| CodecError::Wrong("its journal is too long"))?;
-        let began_at = input.time()?;
-        let end = match input.byte()? {
-            0 => None,
-            1 => Some(End::Done),
-            2 => Some(End::Failed),
-            3 => Some(End::Blocked),
-            4 => Some(End::Cancelled),
-            _ => return Err(CodecError::Wrong("it ended in an unknown way")),
-        };
-        let end = end.map(|end| Ok((end, input.time()?))).transpose()?;
-        input.end()?;
-        Ok(RunRow {
-            order,
-            entries,
-            began_at,
-            end,
-        })
-    }
-
-    /// Where the run stands in the index of its state.
-    pub(super) fn place(&self, run: &RunId) -> Key {
-        match self.end {
-            None => keys::run(keys::LIVE, run),
-            Some((End::Blocked, _)) => keys::run(keys::BLOCKED, run),
-            Some((_, at)) => keys::timed(keys::ENDED, at, run),
-        }
-    }
-}
+/// Records from before a journal began anew that go with each further record.
+const DROPPED_PER_APPEND: u32 = 16;
 
 impl Plan<'_> {
     fn run_row(&self, run: &RunId) -> Result<Option<RunRow>, StoreError> {
@@ -92,6 +34,8 @@ impl Plan<'_> {
         let row = RunRow {
             order,
             entries: 0,
+            first: 0,
+            dropped: 0,
             began_at: now,
             end: None,
         };
@@ -125,8 +69,45 @@ impl Plan<'_> {
         let from = row.place(run);
         row.end = None;
         self.move_run(run, from, &row)?;
+        self.add_record(run, row, stored)
+    }
+
+    fn add_record(
+        &mut self,
+        run: &RunId,
+        mut row: RunRow,
+        stored: &Stored,
+    ) -> Result<(), StoreError> {
         self.put_new(keys::journal(run, row.entries), stored);
         row.entries += 1;
+        let until = row.first.min(row.dropped + DROPPED_PER_APPEND);
+        for entry in row.dropped..until {
+            self.remove(keys::journal(run, entry))?;
+        }
+        row.dropped = until;
+        self.set_run(run, &row)
+    }
+
+    /// Adds a record to the journal of a run that is live.
+    pub(super) fn note(&mut self, run: &RunId, stored: &Stored) -> Result<(), StoreError> {
+        match self.run_row(run)? {
+            Some(row) if row.end.is_none() => self.add_record(run, row, stored),
+            _ => Err(StoreError::lost(format!("run {run}"))),
+        }
+    }
+
+    pub(super) fn wake(&mut self, run: &RunId) -> Result<(), StoreError> {
+        match self.remove(keys::run(keys::WAIT, run))? {
+            true => Ok(()),
+            false => Err(StoreError::lost(format!("run {run}"))),
+        }
+    }
+
+    pub(super) fn restart(&mut self, run: &RunId) -> Result<(), StoreError> {
+        let Some(mut row) = self.run_row(run)? else {
+            return Ok(());
+        };
+        row.first = row.entries;
         self.set_run(run, &row)
     }
 
@@ -145,6 +126,7 @@ impl Plan<'_> {
         self.move_run(run, from, &row)?;
         self.set_run(run, &row)?;
         self.remove(keys::run(keys::ATTEMPTS, run))?;
+        self.remove(keys::run(keys::WAIT, run))?;
         self.release(&run.event())
     }
 
@@ -317,12 +299,15 @@ impl Plan<'_> {
         let Some(mut row) = self.run_row(run)? else {
             return self.remove(ended);
         };
-        let left = row.entries.saturating_sub(ENTRIES_PER_STEP);
+        let left = row
+            .entries
+            .saturating_sub(ENTRIES_PER_STEP)
+            .max(row.dropped);
         for entry in left..row.entries {
             self.remove(keys::journal(run, entry))?;
         }
         row.entries = left;
-        if left > 0 {
+        if left > row.dropped {
             self.set_run(run, &row)?;
             return Ok(false);
         }

@@ -197,7 +197,7 @@ fn a_certificate_logs_in_and_a_wrong_authority_is_told() {
     let wrong = house(&block("other_ca.pem"));
     let server = wrong.serve();
     wait_for("the trouble", || {
-        row(&server, "amqp")?
+        row(&server, "alert/amqp")?
             .to_string()
             .contains("UnknownIssuer")
             .then_some(())

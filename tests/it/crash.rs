@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use vigie::action::redmine::{self, Named};
 use vigie::action::{Services, find};
 use vigie::attendance::Attendance;
@@ -30,6 +30,7 @@ use vigie::standin::{Redmine, Reply, Seen, Server};
 use vigie::store::{Failpoints, Mishap, Options, Point, Store};
 use vigie::thinkers::Thinkers;
 use vigie::versions::Versions;
+use vigie::waits::Waits;
 
 use crate::house::{PATIENCE, wait_for};
 
@@ -56,6 +57,7 @@ struct Life {
     inside: Runtime,
     conductor: Arc<Conductor>,
     attendance: Arc<Attendance>,
+    roused: Mutex<Option<mpsc::UnboundedReceiver<RunId>>>,
     stop: watch::Sender<bool>,
 }
 
@@ -134,8 +136,10 @@ impl Rig {
             Store::open(&self.folder.path().join("data"), options.clone()).ok()
         });
         let settings = |name: &&str| ((*name).to_owned(), ChannelSettings::default());
-        let channels =
-            Channels::open(store.clone(), &CHANNELS.iter().map(settings).collect()).unwrap();
+        let waits = Arc::new(Waits::default());
+        let settings = CHANNELS.iter().map(settings).collect();
+        let channels = Channels::open(store.clone(), Arc::clone(&waits), &settings).unwrap();
+        let (woken, roused) = mpsc::unbounded_channel();
         let (blackbox, _) = BlackBox::open(&self.folder.path().join("blackbox")).unwrap();
         let (stop, stopping) = watch::channel(false);
         let conductor = Arc::new(Conductor {
@@ -148,6 +152,10 @@ impl Rig {
             metrics: Metrics::default(),
             claims: Claims::default(),
             versions: Versions::default(),
+            waits,
+            woken,
+            alarms: Notify::new(),
+            kept_marks: Mutex::default(),
             stop: stopping,
             store,
         });
@@ -165,6 +173,7 @@ impl Rig {
             inside,
             conductor,
             attendance,
+            roused: Mutex::new(Some(roused)),
             stop,
         }
     }
@@ -188,10 +197,10 @@ impl Rig {
 impl Life {
     /// Attends to the flows; an error is the crash.
     fn attend(&self, rig: &Rig) -> bool {
-        let left = self.conductor.store.live_runs().unwrap();
         let flows = rig.flows();
+        let roused = self.roused.lock().unwrap().take().unwrap();
         self.inside
-            .block_on(self.attendance.attend(&flows, left))
+            .block_on(self.attendance.take_over(&flows, roused))
             .is_ok()
     }
 

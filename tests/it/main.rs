@@ -5,6 +5,7 @@
 
 mod acting;
 mod address_policy;
+mod amqp_action;
 mod amqp_listen;
 mod amqp_source;
 mod attacks;
@@ -39,6 +40,7 @@ mod pagerduty;
 mod path;
 mod peers;
 mod pipe;
+mod poll;
 mod post_stand_in;
 mod redmine;
 mod redmine_real;
@@ -52,6 +54,7 @@ mod store;
 mod store_damage;
 mod store_model;
 mod tidy;
+mod wait;
 mod wire;
 mod words;
 mod words_check;

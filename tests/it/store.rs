@@ -347,7 +347,7 @@ fn a_journal_is_read_in_the_order_it_was_written() {
         batch.append(&one, b"first".to_vec());
         batch.append(&one, vec![7; 5 * INLINE_BYTES_MAX]);
         batch.append(&two, b"copy".to_vec());
-        batch.set_attempts(&one, b"3 times".to_vec());
+        batch.set_attempts(&one, Some(b"3 times".to_vec()));
     });
     commit(&store, |batch| batch.append(&one, b"third".to_vec()));
     drop(store);
@@ -418,7 +418,7 @@ fn the_small_things_are_kept() {
         batch.audit(b"one".to_vec());
         batch.audit(b"two".to_vec());
         batch.take(&id("alert/1"), "alert/1/open");
-        batch.take(&id("alert/1"), "somebody else");
+        batch.take(&id("alert/1"), "alert/1/open");
     });
     drop(store);
     let store = open(folder.path());
@@ -609,7 +609,7 @@ fn another_format_is_refused_by_name() {
                 refused,
                 StoreError::Format {
                     found: 9,
-                    ours: 1,
+                    ours: 2,
                     ..
                 }
             ),
@@ -877,4 +877,85 @@ fn a_store_of_many_finished_events_opens_at_once() {
     assert_eq!(store.counts().events, 24_000);
     // Without optimisation and beside other tests; the figure itself is in the bench.
     assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+#[test]
+fn an_event_has_one_taker_and_a_wait_is_woken_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), options()).unwrap();
+    let mut batch = Batch::new();
+    batch.push("alert", &event("a"), None).unwrap();
+    let run: RunId = "alert/1/open".parse().unwrap();
+    batch.append(&run, b"begun".to_vec());
+    batch.put_wait(&run, b"an ack".to_vec());
+    store.commit_blocking(batch).unwrap();
+    assert_eq!(
+        store.waits(None, 10).unwrap(),
+        [(run.clone(), b"an ack".to_vec())]
+    );
+    let wake = |by: &str| {
+        let mut batch = Batch::new();
+        batch.take(&id("alert/1"), by);
+        batch.append(&run, b"woken".to_vec());
+        batch.wake(&run);
+        store.commit_blocking(batch)
+    };
+    wake("alert/1/open").unwrap();
+    for by in ["alert/1/open", "alert/2/open"] {
+        let refused = wake(by).unwrap_err();
+        assert!(matches!(refused, StoreError::Lost { .. }), "{refused}");
+    }
+    assert_eq!(
+        store.journal(&run).unwrap().len(),
+        2,
+        "nothing of a refused batch is kept"
+    );
+    assert_eq!(store.waits(None, 10).unwrap(), []);
+    let mut batch = Batch::new();
+    batch.finish(&run, End::Done, at(1));
+    store.commit_blocking(batch).unwrap();
+    let mut batch = Batch::new();
+    batch.note(&run, b"too late".to_vec());
+    let refused = store.commit_blocking(batch).unwrap_err();
+    assert!(matches!(refused, StoreError::Lost { .. }), "{refused}");
+}
+
+#[test]
+fn a_journal_that_begins_anew_drops_what_came_before_little_by_little() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), options()).unwrap();
+    let run: RunId = "alert/1/open".parse().unwrap();
+    let append = |text: String, restart: bool| {
+        let mut batch = Batch::new();
+        if restart {
+            batch.restart(&run);
+        }
+        batch.append(&run, text.into_bytes());
+        store.commit_blocking(batch).unwrap();
+    };
+    store
+        .commit_blocking({
+            let mut batch = Batch::new();
+            batch.push("alert", &event("a"), None).unwrap();
+            batch
+        })
+        .unwrap();
+    (0..40).for_each(|n| append(format!("old {n}"), false));
+    append("new 0".to_owned(), true);
+    (1..5).for_each(|n| append(format!("new {n}"), false));
+    let journal: Vec<String> = store
+        .journal(&run)
+        .unwrap()
+        .into_iter()
+        .map(|record| String::from_utf8(record).unwrap())
+        .collect();
+    assert_eq!(journal, ["new 0", "new 1", "new 2", "new 3", "new 4"]);
+    drop(store);
+    let summary = check(folder.path()).unwrap();
+    assert!(summary.problems.is_empty(), "{:?}", summary.problems);
+    assert!(
+        summary.rows < 40,
+        "the old records are gone: {}",
+        summary.rows
+    );
 }

@@ -41,14 +41,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "what a run did",
         &[
-            "entry", "journal", "replay", "attempt", "tries", "blackbox", "vault",
+            "entry", "journal", "want", "wait", "replay", "attempt", "tries", "blackbox", "vault",
         ],
     ),
     (
         "the path of an event",
         &[
-            "metrics", "channel", "claim", "locals", "keep", "perform", "recall", "versions",
-            "run", "collect", "dispatch",
+            "metrics", "waits", "channel", "claim", "locals", "keep", "perform", "recall",
+            "versions", "act", "wake", "usher", "timer", "rewait", "run", "mind", "collect",
+            "dispatch",
         ],
     ),
     ("who may call", &["access", "listener"]),

@@ -132,7 +132,6 @@ const UNKNOWN: &[Mistake] = &[
         "1:9",
         "",
     ),
-    mistake("sleep(5);", "there is no word `sleep`", "1:1", ""),
     mistake("eval(\"1\");", "eval", "1:1", "text never becomes code"),
     mistake(
         "helper(event);\nfn helpr(e) { e }",

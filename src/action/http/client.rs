@@ -262,12 +262,20 @@ fn parse(request: &Request) -> Result<Url, Failure> {
     Ok(url)
 }
 
-fn header_name(name: &str) -> Result<HeaderName, Failure> {
+/// `host:port` of an http or https URL without a user.
+pub(super) fn peer(url: &str) -> Option<String> {
+    let url = Url::parse(url).ok()?;
+    let good = matches!(url.scheme(), "http" | "https") && url.username().is_empty();
+    let (host, port) = (url.host_str()?, url.port_or_known_default()?);
+    (good && url.password().is_none()).then(|| format!("{host}:{port}"))
+}
+
+pub(super) fn header_name(name: &str) -> Result<HeaderName, Failure> {
     HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| Failure::refused(format!("{name:?} is no header name")))
 }
 
-fn header_value(name: &str, value: &str) -> Result<HeaderValue, Failure> {
+pub(super) fn header_value(name: &str, value: &str) -> Result<HeaderValue, Failure> {
     HeaderValue::from_bytes(value.as_bytes())
         .map_err(|_| Failure::refused(format!("the header `{name}` has a control character")))
 }

@@ -17,6 +17,8 @@ use crate::source::{Context, amqp_listen};
 pub const PREFETCH_MAX: u16 = 2_000;
 /// Messages that are put on disk together, in bytes; one may be larger alone.
 pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Seconds between signs of life that are wanted at most.
+const HEARTBEAT_SECONDS: u16 = 30;
 /// A pause before what was not kept is handed in again.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
@@ -53,7 +55,7 @@ struct Arriving {
 impl Consumer {
     /// Until the connection ends.
     pub(super) async fn consume(&self, context: &Context) -> Result<(), Trouble> {
-        let mut link = Link::open(&self.broker).await?;
+        let mut link = Link::open(&self.broker, HEARTBEAT_SECONDS).await?;
         self.prepare(&mut link).await?;
         let mut arriving = Arriving::default();
         loop {
