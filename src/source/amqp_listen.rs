@@ -5,6 +5,7 @@
 
 mod connection;
 mod declared;
+mod greeting;
 mod lane;
 mod refusal;
 mod session;

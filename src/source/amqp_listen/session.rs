@@ -10,9 +10,7 @@ use super::declared::Declared;
 use super::lane::{Lane, MESSAGE_BYTES_MAX, Publication};
 use super::refusal::Refusal;
 use super::users::{Peer, Users};
-use crate::amqp::frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, Frame};
-use crate::amqp::{FrameError, Method, basic, channel, connection, table};
-use crate::event::Value;
+use crate::amqp::{Frame, FrameError, Method, basic, channel, connection};
 
 /// Channels that one connection may have open; RabbitMQ's own number.
 pub const LANES_MAX: u16 = 2_047;
@@ -52,8 +50,9 @@ pub enum Effect {
     End,
 }
 
+/// How far the conversation has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     /// Waits for the protocol's header, start-ok, tune-ok, open.
     Header,
     Start,
@@ -68,13 +67,13 @@ enum State {
 /// One connection of a client.
 #[derive(Debug)]
 pub struct Session {
-    house: Arc<House>,
-    peer: Peer,
-    state: State,
-    user: String,
-    heartbeat: u16,
+    pub(super) house: Arc<House>,
+    pub(super) peer: Peer,
+    pub(super) state: State,
+    pub(super) user: String,
+    pub(super) heartbeat: u16,
+    pub(super) effects: Vec<Effect>,
     lanes: BTreeMap<u16, Lane>,
-    effects: Vec<Effect>,
 }
 
 impl Session {
@@ -236,85 +235,6 @@ impl Session {
         }
     }
 
-    fn start(&mut self) {
-        let yes = || Value::Bool(true);
-        let capabilities = Value::from([
-            ("authentication_failure_close", yes()),
-            ("basic.nack", yes()),
-            ("publisher_confirms", yes()),
-        ]);
-        let properties = BTreeMap::from([
-            ("product".to_owned(), Value::from("vigie")),
-            ("version".to_owned(), Value::from(env!("CARGO_PKG_VERSION"))),
-            ("capabilities".to_owned(), capabilities),
-        ]);
-        self.connection(connection::AMQPMethod::Start(connection::Start {
-            version_major: 0,
-            version_minor: 9,
-            server_properties: table::to_table(&properties),
-            mechanisms: Users::mechanisms(&self.peer).into(),
-            locales: "en_US".into(),
-        }));
-    }
-
-    fn on_connection(&mut self, method: connection::AMQPMethod) -> Result<(), Refusal> {
-        use connection::AMQPMethod::{Close, Open, StartOk, TuneOk};
-        match (self.state, method) {
-            (State::Start, StartOk(answer)) => self.log_in(&answer),
-            (State::Tune, TuneOk(answer)) => self.tuned(&answer),
-            (State::Open, Open(open)) => self.open(&open),
-            (_, Close(_)) => {
-                self.connection(connection::AMQPMethod::CloseOk(connection::CloseOk {}));
-                self.effects.push(Effect::End);
-                Ok(())
-            }
-            (_, other) => Err(Refusal::misplaced(&Method::Connection(other))),
-        }
-    }
-
-    fn log_in(&mut self, answer: &connection::StartOk) -> Result<(), Refusal> {
-        let (mechanism, response) = (answer.mechanism.as_str(), answer.response.as_bytes());
-        let user = self.house.users.log_in(mechanism, response, &self.peer);
-        let Some(user) = user else {
-            let why = format!("Login was refused using authentication mechanism {mechanism}");
-            return Err(Refusal::new(403, why));
-        };
-        self.user = user;
-        self.state = State::Tune;
-        self.connection(connection::AMQPMethod::Tune(connection::Tune {
-            channel_max: LANES_MAX,
-            frame_max: u32::try_from(FRAME_BYTES_MAX).unwrap_or(u32::MAX),
-            heartbeat: HEARTBEAT_SECONDS,
-        }));
-        Ok(())
-    }
-
-    fn tuned(&mut self, answer: &connection::TuneOk) -> Result<(), Refusal> {
-        let bytes = match usize::try_from(answer.frame_max) {
-            Ok(0) => FRAME_BYTES_MAX,
-            Ok(bytes) => bytes,
-            Err(_) => usize::MAX,
-        };
-        if !(FRAME_BYTES_MIN..=FRAME_BYTES_MAX).contains(&bytes) {
-            let why = format!("frames may have {FRAME_BYTES_MIN} to {FRAME_BYTES_MAX} bytes");
-            return Err(Refusal::new(530, why));
-        }
-        self.heartbeat = answer.heartbeat;
-        self.state = State::Open;
-        self.effects.push(Effect::Limit(bytes));
-        Ok(())
-    }
-
-    fn open(&mut self, open: &connection::Open) -> Result<(), Refusal> {
-        let asked = open.virtual_host.as_str();
-        if !self.house.virtual_hosts.iter().any(|host| host == asked) {
-            return Err(Refusal::new(530, format!("vhost {asked} not found")));
-        }
-        self.state = State::Ready;
-        self.connection(connection::AMQPMethod::OpenOk(connection::OpenOk {}));
-        Ok(())
-    }
-
     /// While we close, only the answer counts, and a client that closes at the same time.
     fn closing(&mut self, frame: &Frame) {
         use connection::AMQPMethod::{Close, CloseOk};
@@ -398,7 +318,7 @@ impl Session {
         self.effects.push(Effect::Send(frame));
     }
 
-    fn connection(&mut self, method: connection::AMQPMethod) {
+    pub(super) fn connection(&mut self, method: connection::AMQPMethod) {
         self.send(Frame::Method(0, Method::Connection(method)));
     }
 
