@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::event::Value;
 use crate::sender::spool::{self, Spooled};
 use crate::source::parcel::Parcel;
+use crate::stop::told;
 use crate::store::StoreError;
 
 /// How often the folder is looked at.
@@ -52,7 +53,7 @@ impl Intake {
             self.look(&conductor.channels).await;
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = told(&mut stop) => return,
             }
         }
     }

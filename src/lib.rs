@@ -16,7 +16,9 @@ pub mod event;
 pub mod secret;
 
 pub mod duration;
+pub mod hex;
 pub mod memory;
+pub mod stop;
 
 // the wire of a broker, which senders, doors and actions share
 pub mod amqp;
@@ -28,6 +30,7 @@ pub mod engine;
 pub mod fault;
 pub mod gate;
 pub mod host;
+pub mod leak;
 mod lexicon;
 mod resolver;
 pub mod step;

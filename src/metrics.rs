@@ -59,6 +59,8 @@ pub struct Metrics {
     pub source_failures: Family<OfSource, Counter>,
     /// Steps of scripts.
     pub steps: Counter,
+    /// Memory that scripts left behind.
+    pub leaked: Gauge,
     /// Tries of actions that failed.
     pub failures: Counter,
     actions: Histogram,
@@ -77,6 +79,7 @@ impl Default for Metrics {
             sources_up: Family::default(),
             source_failures: Family::default(),
             steps: Counter::default(),
+            leaked: Gauge::default(),
             failures: Counter::default(),
             actions: Histogram::new(exponential_buckets(0.001, 4.0, 10)),
             ended: Family::default(),
@@ -124,6 +127,11 @@ impl Metrics {
             self.source_failures.clone(),
         );
         registry.register("steps", "Steps of scripts", self.steps.clone());
+        registry.register(
+            "leaked_bytes",
+            "Memory that scripts left behind in closures that hold themselves",
+            self.leaked.clone(),
+        );
         registry.register(
             "action_failures",
             "Tries of actions that failed",

@@ -80,7 +80,8 @@ impl Server {
         let (working, worked) = mpsc::channel(1);
         let attendance = Arc::new(Attendance::new(Arc::clone(&conductor), working));
         let going_on = attendance.take_over(&house.flows, woken).await?;
-        let state = Arc::new(State::new(conductor, attendance, settings, house));
+        let (from, listening) = ((settings, house), listener.changer());
+        let state = Arc::new(State::new(conductor, attendance, from, listening));
         let mut intake = Intake::new(state.house().settings.spool_folder());
         // What the last process had taken in and not yet removed is met before anything newer.
         let first = intake.look(&state.conductor.channels);

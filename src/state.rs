@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::access::Access;
 use crate::attendance::Attendance;
@@ -17,9 +18,11 @@ use crate::config::House;
 use crate::connect::services;
 use crate::doors::Doors;
 use crate::error::{Diagnostic, Exit};
+use crate::listener::Change;
 use crate::metrics::Metrics;
 use crate::run::Conductor;
 use crate::source::http::{Behind, Door};
+use crate::stop::told;
 use crate::store::StoreError;
 use crate::thinkers::Thinkers;
 
@@ -78,6 +81,8 @@ pub struct State {
     pub house: RwLock<Arc<House>>,
     /// Doors and who may come in.
     pub door: Arc<Door>,
+    /// Where the listener hears of another address or certificate.
+    pub(crate) listening: mpsc::Sender<Change>,
 }
 
 impl Behind for Conductor {
@@ -99,14 +104,14 @@ impl State {
     pub(crate) fn new(
         conductor: Arc<Conductor>,
         attendance: Arc<Attendance>,
-        settings: Option<PathBuf>,
-        house: House,
+        (settings, house): (Option<PathBuf>, House),
+        listening: mpsc::Sender<Change>,
     ) -> State {
         let behind: Arc<dyn Behind> = Arc::clone(&conductor) as Arc<dyn Behind>;
         let door = Arc::new(Door {
             behind,
             access: RwLock::new(Arc::new(Access::new(&house.settings.token))),
-            body_bytes_max: house.settings.http.body_bytes_max,
+            body_bytes_max: AtomicUsize::new(house.settings.http.body_bytes_max),
         });
         State {
             doors: Doors::new(Arc::clone(&conductor)),
@@ -115,6 +120,7 @@ impl State {
             settings,
             house: RwLock::new(Arc::new(house)),
             door,
+            listening,
         }
     }
 
@@ -133,6 +139,10 @@ impl State {
             .await
             .map_err(|cannot| cannot.mistakes)?;
         let services = services(&house)?;
+        let before = self.house();
+        let change = Change::prepare(&before.settings.http, &house.settings.http)
+            .await
+            .map_err(|mistake| vec![mistake])?;
         let store_failed = |why: StoreError| vec![Diagnostic::new(why.to_string())];
         self.conductor
             .channels
@@ -149,6 +159,13 @@ impl State {
             &self.door.access,
             Arc::new(Access::new(&house.settings.token)),
         );
+        let bytes_max = house.settings.http.body_bytes_max;
+        self.door.body_bytes_max.store(bytes_max, Ordering::Relaxed);
+        // Fails only when the server is stopping.
+        let _ = self.listening.send(change).await;
+        for key in before.settings.changed_for_the_next_start(&house.settings) {
+            tracing::warn!("{key} was changed: it is taken up at the next start");
+        }
         put(&self.house, Arc::new(house));
         tracing::info!("took up the changed house");
         Ok(())
@@ -159,7 +176,7 @@ impl State {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(KEEP_EVERY) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = told(&mut stop) => return,
             }
             if let Err(why) = self.attendance.keep_cursors().await {
                 tracing::warn!("cursors were not kept: {why}");
@@ -175,7 +192,7 @@ impl State {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(RETAIN_EVERY) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = told(&mut stop) => return,
             }
             if let Err(why) = self.retain_once().await {
                 tracing::warn!("could not remove what is past its retention: {why}");

@@ -263,7 +263,7 @@ fn message(call: &Call<'_>) -> Result<Message, Failure> {
     };
     let (usual_type, bytes) = match body {
         Value::Text(text) => (Some("text/plain; charset=utf-8"), text.clone().into_bytes()),
-        Value::Bytes(bytes) => (None, bytes.clone()),
+        Value::Bytes(bytes) => (None, bytes.to_vec()),
         Value::Map(_) | Value::List(_) => (
             Some("application/json"),
             body.to_json().to_string().into_bytes(),

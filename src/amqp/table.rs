@@ -65,7 +65,7 @@ fn from_field(value: &AMQPValue) -> Value {
         AMQPValue::DecimalValue(decimal) => Value::Text(decimal_text(decimal)),
         AMQPValue::ShortString(text) => Value::from(text.as_str()),
         AMQPValue::LongString(text) => from_bytes(text.as_bytes()),
-        AMQPValue::ByteArray(bytes) => Value::Bytes(bytes.as_slice().to_vec()),
+        AMQPValue::ByteArray(bytes) => Value::from(bytes.as_slice().to_vec()),
         AMQPValue::FieldArray(items) => {
             Value::List(items.as_slice().iter().map(from_field).collect())
         }
@@ -77,7 +77,7 @@ fn from_field(value: &AMQPValue) -> Value {
 fn from_bytes(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => Value::from(text),
-        Err(_) => Value::Bytes(bytes.to_vec()),
+        Err(_) => Value::from(bytes.to_vec()),
     }
 }
 

@@ -3,14 +3,10 @@
 use clap::Args;
 
 use super::{Common, report};
-use crate::config::House;
 use crate::connect;
-use crate::engine::Engine;
 use crate::error::Exit;
-use crate::host;
 use crate::listener;
 use crate::store;
-use crate::thinkers::Thinkers;
 
 /// Look at settings, channels and flows, and say everything that is wrong.
 #[derive(Debug, Args)]
@@ -29,15 +25,9 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self, common: &Common) -> Exit {
-        let Ok(thinkers) = Thinkers::start(Engine::new(host::words())) else {
-            return Exit::Bug;
-        };
-        let house = match House::load(common.settings.as_deref(), &thinkers) {
-            Ok(house) => house,
-            Err(mistakes) => {
-                report::mistakes(&mistakes);
-                return Exit::Configuration;
-            }
+        let (_, house) = match common.house() {
+            Ok(loaded) => loaded,
+            Err(exit) => return exit,
         };
         let mut mistakes = connect::services(&house).err().unwrap_or_default();
         mistakes.extend(listener::tls(&house.settings.http).err());

@@ -24,8 +24,8 @@ pub(super) struct List {
     #[arg(long, conflicts_with = "state")]
     waiting: bool,
     /// At most this many rows
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    limit: u16,
+    #[arg(long, default_value_t = 100, value_parser = rows)]
+    limit: usize,
     /// Go on after this run, as the last listing ended
     #[arg(long, value_name = "RUN")]
     after: Option<String>,
@@ -44,6 +44,11 @@ enum What {
     Dead,
 }
 
+fn rows(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=1000).contains(count));
+    count.ok_or_else(|| "give 1 to 1000".to_owned())
+}
+
 impl List {
     pub(super) fn run(self, common: &Common) -> Exit {
         match self.fetch(common) {
@@ -60,8 +65,22 @@ impl List {
     }
 
     fn fetch(&self, common: &Common) -> Result<Json, Exit> {
-        let mut page = format!("limit={}", self.limit);
-        if let Some(after) = &self.after {
+        match self.what {
+            // The words of this program, with or without a server.
+            What::Actions => Ok(serde_json::json!({ "actions": story::actions() })),
+            What::Channels => Client::find(common)?.get("channels"),
+            What::Sources => Client::find(common)?.get("sources"),
+            What::Flows => Client::find(common)?.get("flows"),
+            What::Runs => self.runs(&Client::find(common)?),
+            What::Dead => {
+                Client::find(common)?.get(&self.page("dead", self.limit, self.after.as_deref()))
+            }
+        }
+    }
+
+    fn page(&self, what: &str, limit: usize, after: Option<&str>) -> String {
+        let mut page = format!("{what}?limit={limit}");
+        if let Some(after) = after {
             page.push_str(&format!("&after={}", super::client::segment(after)));
         }
         if let Some(state) = &self.state {
@@ -70,14 +89,23 @@ impl List {
         if self.waiting {
             page.push_str("&state=waiting");
         }
-        match self.what {
-            // The words of this program, with or without a server.
-            What::Actions => Ok(serde_json::json!({ "actions": story::actions() })),
-            What::Channels => Client::find(common)?.get("channels"),
-            What::Sources => Client::find(common)?.get("sources"),
-            What::Flows => Client::find(common)?.get("flows"),
-            What::Runs => Client::find(common)?.get(&format!("runs?{page}")),
-            What::Dead => Client::find(common)?.get(&format!("dead?{page}")),
+        page
+    }
+
+    /// Runs in a rare state may stand on any page: goes on until there are enough or no more.
+    fn runs(&self, client: &Client) -> Result<Json, Exit> {
+        let mut rows = Vec::new();
+        let mut after = self.after.clone();
+        loop {
+            let wanted = self.limit - rows.len();
+            let mut answer = client.get(&self.page("runs", wanted, after.as_deref()))?;
+            if let Json::Array(more) = answer["runs"].take() {
+                rows.extend(more);
+            }
+            after = answer["next"].as_str().map(str::to_owned);
+            if after.is_none() || rows.len() >= self.limit {
+                return Ok(serde_json::json!({ "runs": rows, "next": after }));
+            }
         }
     }
 

@@ -7,6 +7,7 @@ mod client;
 mod demo;
 mod docs;
 mod list;
+mod log;
 mod manual;
 mod operate;
 mod report;
@@ -21,8 +22,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::config::House;
+use crate::engine::Engine;
 use crate::error::Exit;
+use crate::host;
 use crate::sender::{self, StandardInput};
+use crate::thinkers::Thinkers;
 
 /// Names under which the binary is the sender.
 const SENDER_NAMES: &[&str] = &["sendevt", "kompira_sendevt"];
@@ -56,6 +61,19 @@ pub struct Common {
     /// The file with the token for the server; else $VIGIE_TOKEN_FILE
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
+}
+
+impl Common {
+    /// The house with everything in it compiled, and the threads that did; mistakes are told.
+    fn house(&self) -> Result<(Thinkers, House), Exit> {
+        let thinkers = Thinkers::start(Engine::new(host::words())).map_err(|_| Exit::Bug)?;
+        let loaded = House::load(self.settings.as_deref(), &thinkers);
+        let house = loaded.map_err(|mistakes| {
+            report::mistakes(&mistakes);
+            Exit::Configuration
+        })?;
+        Ok((thinkers, house))
+    }
 }
 
 #[derive(Debug, Subcommand)]

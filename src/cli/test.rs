@@ -7,11 +7,8 @@ use clap::Args;
 
 use super::{Common, report};
 use crate::cases::{self, Verdict};
-use crate::config::House;
-use crate::engine::Engine;
 use crate::error::Exit;
 use crate::flow::Flow;
-use crate::host;
 use crate::thinkers::Thinkers;
 
 /// Run the flows' cases dry.
@@ -29,15 +26,9 @@ pub(super) struct Test {
 
 impl Test {
     pub(super) fn run(self, common: &Common) -> Exit {
-        let Ok(thinkers) = Thinkers::start(Engine::new(host::words())) else {
-            return Exit::Bug;
-        };
-        let house = match House::load(common.settings.as_deref(), &thinkers) {
-            Ok(house) => house,
-            Err(mistakes) => {
-                report::mistakes(&mistakes);
-                return Exit::Configuration;
-            }
+        let (thinkers, house) = match common.house() {
+            Ok(loaded) => loaded,
+            Err(exit) => return exit,
         };
         if let Some(unknown) = self
             .flows

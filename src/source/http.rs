@@ -5,6 +5,7 @@
 //! Alertmanager lose what is answered 4xx.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -54,8 +55,8 @@ pub struct Door {
     pub behind: Arc<dyn Behind>,
     /// Who may come in; replaced on reload.
     pub access: RwLock<Arc<Access>>,
-    /// Largest event body, in bytes.
-    pub body_bytes_max: usize,
+    /// Largest event body, in bytes; replaced on reload.
+    pub body_bytes_max: AtomicUsize,
 }
 
 /// An answer that is not a yes: `{"error":{"code","message"}}`.
@@ -264,9 +265,10 @@ async fn parcel(door: &Door, peer: SocketAddr, request: Request) -> Result<Parce
     };
     let content_type = text("content-type").unwrap_or_default();
     // A mail carries attachments; its own limit is that of the pipe that reads it.
+    let bytes_max = door.body_bytes_max.load(Ordering::Relaxed);
     let limit = match content_type.starts_with("message/rfc822") {
-        true => MAIL_BYTES_MAX.max(door.body_bytes_max),
-        false => door.body_bytes_max,
+        true => MAIL_BYTES_MAX.max(bytes_max),
+        false => bytes_max,
     };
     let body = whole(body, limit).await?;
     let message_id = text(IDEMPOTENCY_HEADER).filter(|id| !id.is_empty());

@@ -37,7 +37,7 @@ pub const ALL: &[&dyn Source] = &[
 
 /// Keeps what could not be decoded: the bytes become the body, the reason goes into `meta`.
 pub fn keep_raw(mut incoming: Incoming, bytes: &[u8], why: impl Into<String>) -> Incoming {
-    incoming.body = Value::Bytes(bytes.to_vec());
+    incoming.body = Value::from(bytes.to_vec());
     incoming
         .meta
         .extra

@@ -53,7 +53,7 @@ impl Parcel {
     pub fn open(self) -> Result<Vec<Incoming>, Returned> {
         let meta = self.meta("http");
         if self.is_json() {
-            return Ok(json::decode(&self.body, meta)?);
+            return Ok(numbered(json::decode(&self.body, meta)?));
         }
         Ok(match self.media().as_str() {
             "message/rfc822" => vec![mail::decode(&self.body, self.meta("mail"))],
@@ -100,7 +100,7 @@ impl Parcel {
         let is_text = content_type.starts_with("text/") && content_type.contains("utf-8");
         match std::str::from_utf8(&self.body) {
             Ok(text) if is_text => Value::from(text),
-            _ => Value::Bytes(self.body.clone()),
+            _ => Value::from(self.body.clone()),
         }
     }
 
@@ -114,9 +114,13 @@ impl Parcel {
     }
 }
 
-/// Several events of one parcel share its id with their place after it.
+/// Several events of one parcel share its id with `#` and their place after it, so that they are not
+/// taken for copies of one another.
 fn numbered(mut events: Vec<Incoming>) -> Vec<Incoming> {
-    for (index, event) in events.iter_mut().enumerate().skip(1) {
+    if events.len() < 2 {
+        return events;
+    }
+    for (index, event) in events.iter_mut().enumerate() {
         if let Some(id) = &mut event.meta.message_id {
             id.push_str(&format!("#{index}"));
         }

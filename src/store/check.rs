@@ -7,6 +7,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use bytes::Bytes;
+
 use super::bodies::{Bodies, Hash};
 use super::engine::{Engine, Pair};
 use super::error::StoreError;
@@ -117,7 +119,7 @@ impl Checker {
             Ok(content) => content,
             Err(why) => return self.found.problems.push(why.to_string()),
         };
-        if let Err(why) = self.note(&row, &content) {
+        if let Err(why) = self.note(&row, &content.into()) {
             self.found.problems.push(why.to_string());
         }
     }
@@ -133,7 +135,7 @@ impl Checker {
         }
     }
 
-    fn note(&mut self, row: &Row, content: &[u8]) -> Result<(), StoreError> {
+    fn note(&mut self, row: &Row, content: &Bytes) -> Result<(), StoreError> {
         let key = &row.key;
         let no_key = || StoreError::damaged(words(key), "its key is no key");
         match key.first().copied().unwrap_or_default() {

@@ -18,6 +18,7 @@ use super::open::{fill, load};
 use super::rebuild::{Rebuilt, rebuild};
 use super::record::{self, Content, MAGIC};
 use super::verify;
+use crate::hex;
 
 /// What a repair did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -171,8 +172,7 @@ fn write_quarantine(quarantine: &Path, rebuilt: &Rebuilt) -> Result<(), StoreErr
     let path = quarantine.join("rows");
     let written = fs::File::create(&path).and_then(|mut file| {
         for (what, bytes) in &rebuilt.damaged {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            writeln!(file, "{what}\t{hex}")?;
+            writeln!(file, "{what}\t{}", hex::encode(bytes))?;
         }
         file.sync_all()
     });

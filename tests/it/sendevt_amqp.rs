@@ -496,7 +496,7 @@ fn tables_come_back_as_they_went() {
         ("long".to_owned(), Value::Int(i64::MAX)),
         ("float".to_owned(), Value::Float(0.5)),
         ("yes".to_owned(), Value::Bool(true)),
-        ("bytes".to_owned(), Value::Bytes(vec![0xff, 0])),
+        ("bytes".to_owned(), Value::from(vec![0xff_u8, 0])),
         (
             "list".to_owned(),
             Value::List(vec![inner.clone(), Value::Int(1)]),

@@ -110,7 +110,7 @@ fn events_are_numbered_from_one_and_read_back_after_reopening() {
     first
         .meta
         .extra
-        .insert("raw".to_owned(), Value::Bytes(vec![0, 255]));
+        .insert("raw".to_owned(), Value::from(vec![0, 255]));
     first.meta.received_at = Timestamp::new(1_790_000_000, 123_456_789).unwrap();
     assert_eq!(push(&store, "alert", &first), id("alert/1"));
     assert_eq!(push(&store, "alert", &event("two")), id("alert/2"));
@@ -141,7 +141,7 @@ fn values_come_back_exactly_as_they_were() {
         Value::Float(f64::MIN_POSITIVE),
         Value::Char('監'),
         Value::from("日本\0"),
-        Value::Bytes(vec![0, 200, 255]),
+        Value::from(vec![0, 200, 255]),
         Value::List(vec![Value::Int(1), Value::Float(1.0)]),
         Value::Map(BTreeMap::from([(String::new(), Value::Null)])),
     ];

@@ -10,6 +10,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "what everything speaks of",
         &[
             "error", "event", "secret", "clock", "duration", "memory", "encoding", "document",
+            "hex", "stop",
         ],
     ),
     ("the wire of a broker", &["amqp"]),
@@ -23,6 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "gate",
             "host",
+            "leak",
             "step",
             "fault",
             "compile",

@@ -194,7 +194,7 @@ fn fill_body(request: &mut Request, options: &Options<'_>) -> Result<(), Failure
         None => Ok(()),
         Some(Value::Bytes(bytes)) => {
             request.header("content-type", "application/octet-stream");
-            request.body = Some(bytes.clone());
+            request.body = Some(bytes.to_vec());
             Ok(())
         }
         Some(Value::Text(text)) => {
@@ -246,7 +246,7 @@ fn outcome(response: Response) -> Value {
     let json = json.filter(|json| json.depth() <= VALUE_DEPTH_MAX);
     let body = match response.text() {
         Some(text) => Value::Text(text),
-        None => Value::Bytes(response.body),
+        None => Value::from(response.body),
     };
     let headers: BTreeMap<String, Value> = response
         .headers
