@@ -121,10 +121,18 @@ impl Link {
     /// What TLS still says when writing fails: a broker that does not like our certificate tells it
     /// only after it was shown, and hangs up.
     fn last_words(&mut self) -> Option<Trouble> {
-        match self.stream.as_io().read(&mut [0]) {
-            Err(why) if why.kind() == io::ErrorKind::InvalidData => Some(Trouble::Network(why)),
-            _ => None,
+        let Stream::Tls(stream) = &mut self.stream else {
+            return None;
+        };
+        // Not through the stream itself, which would first write what cannot be written.
+        let StreamOwned { conn, sock } = stream.as_mut();
+        while matches!(conn.read_tls(sock), Ok(1..)) {
+            if let Err(why) = conn.process_new_packets() {
+                let why = io::Error::new(io::ErrorKind::InvalidData, why);
+                return Some(Trouble::Network(why));
+            }
         }
+        None
     }
 
     /// Waits for the answer that `is_it` knows; what a broker says in between is heard.

@@ -242,7 +242,7 @@ fn json_that_is_none_is_kept_raw_and_lone_surrogates_are_kept() {
         .iter()
         .map(|event| event.meta.message_id.as_deref())
         .collect();
-    assert_eq!(ids, [Some("id"), Some("id#1")]);
+    assert_eq!(ids, [Some("id#0"), Some("id#1")]);
 }
 
 /// A session in which work may be done on channel 1.
