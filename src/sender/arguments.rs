@@ -29,7 +29,7 @@ Examples:
 Exit status: 0 accepted or kept in the spool, 1 failed, 2 wrong arguments, 75 nothing was kept.";
 
 const SERVER_HELP: &str = "http(s) URL of the server [default: $VIGIE_SERVER, else this host]; \
-    another value means AMQP, such as localhost or mq.example:5671";
+    another value means AMQP, such as localhost or mq:5671";
 const TIMEOUT_HELP: &str = "Longest time for one try [default: 30; 3 on the server's own host]";
 const MAX_RETRY_HELP: &str = "Further tries towards another host; negative: for ever [default: 3]";
 const SPOOL_HELP: &str = "Where events are kept while the server is away [default: as the \
