@@ -49,6 +49,11 @@ pub fn services(house: &House) -> Result<Services, Vec<Diagnostic>> {
             action::file::Service::prepare(settings, base)
         }),
     };
+    for plan in &house.sources {
+        if let Err(why) = plan.door.check(&services.http) {
+            mistakes.push(Diagnostic::new(format!("source `{}`: {why}", plan.id())));
+        }
+    }
     if mistakes.is_empty() {
         Ok(services)
     } else {

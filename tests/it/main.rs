@@ -56,6 +56,7 @@ mod spool;
 mod store;
 mod store_damage;
 mod store_model;
+mod store_upkeep;
 mod story;
 mod tidy;
 mod wait;
