@@ -81,6 +81,10 @@ impl Source for Amqp {
         "takes messages from a queue of RabbitMQ or another AMQP 0-9-1 broker"
     }
 
+    fn example(&self) -> &'static str {
+        "server = \"localhost\"\nprofile = \"kompira\""
+    }
+
     fn read(&self, block: &Block<'_>) -> Result<Arc<dyn Door>, Diagnostic> {
         let keys: Keys = block.keys()?;
         let password = block.secret("password", &keys.password_file, &keys.password_env)?;

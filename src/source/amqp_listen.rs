@@ -78,6 +78,10 @@ impl Source for AmqpListen {
         "takes what AMQP 0-9-1 senders publish, so that they need no broker"
     }
 
+    fn example(&self) -> &'static str {
+        "listen = \"127.0.0.1:5672\""
+    }
+
     fn read(&self, block: &Block<'_>) -> Result<Arc<dyn Door>, Diagnostic> {
         let keys: Keys = block.keys()?;
         check(&keys, block)?;
