@@ -5,8 +5,12 @@
 
 mod acting;
 mod address_policy;
+mod amqp_action;
+mod amqp_listen;
+mod amqp_source;
 mod attacks;
 mod bad_input;
+mod broker_stand_in;
 mod canopsis;
 mod cli_reload;
 mod cli_senders;
@@ -45,6 +49,7 @@ mod redmine;
 mod redmine_real;
 mod run;
 mod sendevt;
+mod sendevt_amqp;
 mod shipped;
 mod sources;
 mod spool;
