@@ -5,8 +5,12 @@
 
 mod acting;
 mod address_policy;
+mod amqp_action;
+mod amqp_listen;
+mod amqp_source;
 mod attacks;
 mod bad_input;
+mod broker_stand_in;
 mod canopsis;
 mod cases;
 mod cli_reload;
@@ -48,6 +52,7 @@ mod redmine_real;
 mod replay_verbs;
 mod run;
 mod sendevt;
+mod sendevt_amqp;
 mod shipped;
 mod sources;
 mod spool;

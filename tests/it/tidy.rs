@@ -13,6 +13,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "hex", "stop",
         ],
     ),
+    ("the wire of a broker", &["amqp"]),
     ("the store", &["store"]),
     ("doors out", &["action"]),
     ("the sender", &["sender"]),
@@ -113,6 +114,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("lettre", &["src/action/mail/"]),
     ("mail_parser", &["src/source/mail"]),
     ("snmp_parser", &["src/source/snmp"]),
+    ("amq_protocol", &["src/amqp/"]),
     ("ureq", &["src/sender/", "src/cli/client.rs"]),
     ("clap", &["src/cli/", "src/sender/"]),
     (
