@@ -1,6 +1,8 @@
 //! The management API: what the command line and operators use. All of it under `/api/v1`, paged,
 //! JSON; every change leaves an audit line.
 
+mod amend;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use serde_json::{Value as Json_, json};
 use crate::access::Person;
 use crate::event::{EventId, RunId};
 use crate::metrics::in_channel;
+use crate::reason;
 use crate::run::Interrupted;
 use crate::settings::Right;
 use crate::source::asked::{Named, Wished};
@@ -47,6 +50,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/api/v1/sources", get(sources))
         .route("/api/v1/actions", get(actions))
         .route("/api/v1/events/{id}", get(event))
+        .route("/api/v1/events/{id}/explain", get(explain))
         .route("/api/v1/runs", get(runs))
         .route("/api/v1/runs/{id}", get(run))
         .route("/api/v1/runs/{id}/{verb}", post(change_run))
@@ -56,6 +60,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/api/v1/{kind}/{name}/resume", post(resume))
         .route("/api/v1/backup", post(backup))
         .route("/api/v1/audit", get(audit))
+        .merge(amend::router())
         .fallback(unknown)
         .with_state(state)
         .merge(doors)
@@ -168,6 +173,14 @@ async fn event(state: Server, peer: Peer, headers: HeaderMap, Named(id): Named<S
     let (name, shared) = (id.to_string(), Arc::clone(&state));
     let story = aside(move || story::of_event(&shared, &id)).await?;
     story.map(Json).ok_or_else(|| gone(&name))
+}
+
+async fn explain(state: Server, peer: Peer, headers: HeaderMap, id: Named<String>) -> Answer {
+    let id: EventId = id.0.parse().map_err(bad_id)?;
+    state.admit(peer, &headers, Right::Read, Some(&id.channel))?;
+    let (name, shared) = (id.to_string(), Arc::clone(&state));
+    let reasons = aside(move || reason::of_event(&shared, &id)).await?;
+    reasons.map(Json).ok_or_else(|| gone(&name))
 }
 
 async fn run(state: Server, peer: Peer, headers: HeaderMap, Named(id): Named<String>) -> Answer {

@@ -118,14 +118,23 @@ pub fn load(
     let settings = settings(root, shown, path)?;
     let mut bundle = Bundle::of(&shown_file.display().to_string(), &source);
     bundle.is_batch = settings.batch.is_some();
-    gather(engine, root, &mut bundle)?;
-    let script = engine.compile(bundle)?;
+    let script = adopt(engine, root, bundle)?;
     Ok(Flow {
         name: name.to_owned(),
         channel: channel.to_owned(),
         settings,
         script: Arc::new(script),
     })
+}
+
+/// Compiles a script with the modules under `root` that it imports. Must be called on a thread with a
+/// large stack.
+///
+/// # Errors
+/// Every mistake in the script and in its modules.
+pub fn adopt(engine: &Engine, root: &Path, mut bundle: Bundle) -> Result<Script, Vec<Diagnostic>> {
+    gather(engine, root, &mut bundle)?;
+    engine.compile(bundle)
 }
 
 fn settings(root: &Path, shown: &Path, path: &str) -> Result<FlowSettings, Vec<Diagnostic>> {

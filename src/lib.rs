@@ -24,6 +24,8 @@ pub mod stop;
 pub mod bundle;
 pub mod compile;
 pub mod engine;
+pub mod explain;
+mod expression;
 pub mod fault;
 pub mod gate;
 pub mod host;
@@ -46,6 +48,8 @@ pub mod listener;
 // what a run has done, and may do next
 pub mod attempt;
 pub mod blackbox;
+pub mod copy;
+pub mod divergence;
 pub mod entry;
 pub mod journal;
 pub mod replay;
@@ -70,6 +74,7 @@ pub mod recall;
 pub mod rewait;
 pub mod run;
 mod timer;
+pub mod trial;
 pub mod tries;
 mod usher;
 mod vault;
@@ -78,16 +83,20 @@ pub mod waits;
 mod wake;
 
 // everything together
+pub mod amend;
 pub mod api;
 pub mod attendance;
 pub mod connect;
 pub mod doors;
+pub mod fork;
 pub mod intake;
 mod operate;
 mod post;
+mod reason;
 pub mod server;
 pub mod state;
 pub mod story;
+pub mod upgrade;
 
 // what is started
 pub mod cases;

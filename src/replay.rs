@@ -4,10 +4,12 @@
 //! it asked before has diverged, and its run is blocked with both texts.
 
 use crate::clock::Clock;
+use crate::divergence::same;
 use crate::event::Value;
 use crate::gate::{Answer, Gate, Question};
 use crate::journal::{COMMANDS_MAX, Command, Entry, Journal};
-use crate::store::codec::encode_value;
+
+pub use crate::divergence::{Divergence, show};
 
 /// Answers what needs nobody outside: `now`, `uuid`, `state::get`, `emit` …
 pub trait Locals: Send {
@@ -27,27 +29,6 @@ pub enum Asked {
     Diverged(Divergence),
     /// More than [`COMMANDS_MAX`] commands.
     TooMuch,
-}
-
-/// Where a script and its journal part.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Divergence {
-    /// The command's index, counted from 0.
-    pub at: usize,
-    /// What the journal holds.
-    pub recorded: String,
-    /// What the script asks now.
-    pub asked: String,
-}
-
-impl std::fmt::Display for Divergence {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            out,
-            "the script diverged from its journal at command {}\n  recorded: {}\n  asked now: {}",
-            self.at, self.recorded, self.asked
-        )
-    }
 }
 
 /// A journal that answers a script.
@@ -104,6 +85,11 @@ impl Replay {
         self
     }
 
+    /// How many commands the script has come past.
+    pub fn position(&self) -> usize {
+        self.cursor
+    }
+
     /// What came of judging.
     pub fn verdict(self) -> Judged {
         self.judging
@@ -134,13 +120,8 @@ impl Replay {
             && self.asked == Asked::Nothing
             && let Some(command) = self.journal.command(self.cursor)
         {
-            let recorded = show(&command.question);
-            let asked = "nothing, the script ends here".to_owned();
-            self.asked = Asked::Diverged(Divergence {
-                at: self.cursor,
-                recorded,
-                asked,
-            });
+            let divergence = Divergence::ends_before(self.cursor, &command.question);
+            self.asked = Asked::Diverged(divergence);
         }
     }
 
@@ -150,12 +131,8 @@ impl Replay {
             return Answer::Stop;
         };
         if !same(&command.question, question) {
-            let (recorded, asked) = (show(&command.question), show(question));
-            self.asked = Asked::Diverged(Divergence {
-                at,
-                recorded,
-                asked,
-            });
+            let divergence = Divergence::between(at, &command.question, question);
+            self.asked = Asked::Diverged(divergence);
             return Answer::Stop;
         }
         let known = command.answer.clone().map(Ok);
@@ -250,32 +227,5 @@ impl Gate for Replay {
         if beyond && self.asked == Asked::Nothing {
             self.journal.add(Entry::Console(line.to_owned()));
         }
-    }
-}
-
-/// The same question, as far as a replay must see the same one.
-fn same(recorded: &Question, asked: &Question) -> bool {
-    let encoded = |question: &Question| {
-        question
-            .arguments
-            .iter()
-            .map(encode_value)
-            .collect::<Vec<_>>()
-    };
-    // Bytes, because a float that is no number does not equal itself.
-    recorded.word == asked.word
-        && (recorded.arguments == asked.arguments || encoded(recorded) == encoded(asked))
-}
-
-/// Characters of one side of a divergence.
-const SHOWN_CHARS_MAX: usize = 2_000;
-
-/// A question as a person reads it.
-pub fn show(question: &Question) -> String {
-    let arguments: Vec<String> = question.arguments.iter().map(Value::to_string).collect();
-    let text = format!("{}({})", question.word, arguments.join(", "));
-    match text.char_indices().nth(SHOWN_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
     }
 }
