@@ -54,7 +54,7 @@ impl Engine {
         let parts = Parts::of(self, script, event)?;
         let (expression, was) = parts.decisive()?;
         let shown = |subject: Expr| {
-            let value = from_dynamic(&parts.value(&[], &subject)?).ok()?;
+            let value = from_dynamic(&parts.value(&subject)?).ok()?;
             Some((text(&subject), value))
         };
         let part = text(&expression);
@@ -86,31 +86,32 @@ impl Parts<'_> {
         let body = masked(&script.bundle.source, inside)?;
         let body = engine.rhai.compile_with_scope(&scope, body).ok()?;
         let all = script.ast.clone_functions_only().merge(&body);
-        Some(Parts {
+        let mut parts = Parts {
             engine,
             parameter,
             event: to_dynamic(event),
             statements: body.statements().to_vec(),
             functions: all.shared_lib().clone(),
             left: Cell::new(PARTS_ASKED_MAX),
-        })
+        };
+        parts.end_where_it_returns();
+        Some(parts)
+    }
+
+    /// Leaves away what stands after the statement that gives the answer.
+    fn end_where_it_returns(&mut self) {
+        let unit = Expr::Unit(Position::NONE);
+        let returns = |end: &usize| {
+            let value = self.ask(&self.statements[..*end], &unit);
+            value.is_some_and(|value| !value.is_unit())
+        };
+        let end = (1..self.statements.len()).find(returns);
+        self.statements.truncate(end.unwrap_or(usize::MAX));
     }
 
     /// The expression that decided, and what it was.
     fn decisive(&self) -> Option<(Expr, bool)> {
-        let (last, before) = self.statements.split_last()?;
-        let unit = Expr::Unit(Position::NONE);
-        let early = (1..=before.len()).find(|end| {
-            let value = self.ask(&self.statements[..*end], &unit);
-            value.is_some_and(|value| !value.is_unit())
-        });
-        match early {
-            None => self.of_statement(last),
-            Some(end) => match &self.statements[end - 1] {
-                Stmt::If(flow, _) => self.of_branch(flow),
-                statement => self.of_statement(statement),
-            },
-        }
+        self.of_statement(self.statements.last()?)
     }
 
     fn of_statement(&self, statement: &Stmt) -> Option<(Expr, bool)> {
@@ -129,7 +130,7 @@ impl Parts<'_> {
 
     /// `if condition { … } else { … }`: where the branch says a plain no, the condition decided.
     fn of_branch(&self, flow: &FlowControl) -> Option<(Expr, bool)> {
-        let met = self.value(&[], &flow.expr)?.as_bool().ok()?;
+        let met = self.value(&flow.expr)?.as_bool().ok()?;
         let branch = if met { &flow.body } else { &flow.branch };
         match only(branch)? {
             Stmt::Expr(expression) | Stmt::Return(Some(expression), ..)
@@ -150,22 +151,21 @@ impl Parts<'_> {
                 return self.first(&call.args[0], !was);
             }
             expression => {
-                let value = self.value(&[], expression)?.as_bool().ok()?;
+                let value = self.value(expression)?.as_bool().ok()?;
                 return (value == was).then(|| (expression.clone(), was));
             }
         };
         let decides = |part: &&Expr| {
-            let value = self.value(&[], part).and_then(|value| value.as_bool().ok());
+            let value = self.value(part).and_then(|value| value.as_bool().ok());
             value == Some(was)
         };
         self.first(parts.iter().find(decides)?, was)
     }
 
-    /// What `expression` is at the end of the filter's body.
-    fn value(&self, more: &[Stmt], expression: &Expr) -> Option<Dynamic> {
+    /// What `expression` is where the filter decides.
+    fn value(&self, expression: &Expr) -> Option<Dynamic> {
         let (_, before) = self.statements.split_last()?;
-        let statements: Vec<Stmt> = before.iter().chain(more).cloned().collect();
-        self.ask(&statements, expression)
+        self.ask(before, expression)
     }
 
     /// Runs statements, and says what an expression is after them.

@@ -3,7 +3,7 @@
 //! The language keeps no text of an expression, so it is written anew from its parts: the spaces are
 //! ours, the meaning is the author's.
 
-use rhai::{ASTFlags, BinaryExpr, Expr, FnCallExpr};
+use rhai::{ASTFlags, BinaryExpr, Expr, FnCallExpr, Stmt};
 
 use crate::event::Value;
 use crate::script::convert::from_dynamic;
@@ -37,6 +37,10 @@ pub(crate) fn text(expression: &Expr) -> String {
         Expr::And(parts, _) => joined(parts, " && "),
         Expr::Or(parts, _) => joined(parts, " || "),
         Expr::Coalesce(parts, _) => joined(parts, " ?? "),
+        Expr::Stmt(block) => match block.statements() {
+            [Stmt::Expr(inner)] => text(inner),
+            _ => LONG.to_owned(),
+        },
         constant => literal(constant),
     }
 }
@@ -81,7 +85,8 @@ fn called(call: &FnCallExpr) -> String {
     let name = call.name.as_str();
     match (call.is_operator_call(), call.args.as_slice()) {
         (true, [one]) => format!("{name}{}", operand(one)),
-        (true, [list, item]) if name == "contains" => {
+        // `a in b` is kept as this.
+        (_, [list, item]) if name == "contains" => {
             format!("{} in {}", operand(item), operand(list))
         }
         (true, [one, other]) => format!("{} {name} {}", operand(one), operand(other)),

@@ -86,6 +86,9 @@ fn of_flow(
     let noted: Vec<&str> = noted.map(RunId::as_str).collect();
     let judgement = judge(conductor, flow, event);
     let verdict = match &judgement {
+        Judgement::Raised(_) if runs.iter().all(|run| run.command_count() == 0) => {
+            "the filter raised"
+        }
         _ if !runs.is_empty() => "matched",
         _ if !noted.is_empty() => "matched, and was noted on a run for the same trouble",
         Judgement::Raised(_) => "the filter raised",
@@ -98,7 +101,10 @@ fn of_flow(
         _ => None,
     };
     let because = match &judgement {
-        Judgement::No(explanation) => explanation.as_ref().map(because),
+        // Where there is a run the flow is another one now.
+        Judgement::No(explanation) if runs.is_empty() && noted.is_empty() => {
+            explanation.as_ref().map(because)
+        }
         _ => None,
     };
     json!({

@@ -377,7 +377,7 @@ fn an_event_explains_what_each_flow_made_of_it() {
     house.flow("alert/all", r#"file::append("log", event.status);"#);
     house.flow(
         "alert/raises",
-        r#"fn filter(event) { event.severity > 3 } print("x");"#,
+        r#"fn filter(event) { throw "odd" } print("x");"#,
     );
     house.flow(
         "other/wait",
@@ -398,7 +398,8 @@ fn an_event_explains_what_each_flow_made_of_it() {
         "serious.rhai:1:",
         "flow all: matched",
         r#"#0 file::append("log", "PROBLEM") → "#,
-        "flow raises: matched",
+        "flow raises: the filter raised",
+        "odd",
         r#"woke other/1/wait at "#,
         r#"#0 watch("alert", {"status":"PROBLEM"}, "1h")"#,
     ] {
