@@ -2,6 +2,7 @@
 //! JSON; every change leaves an audit line.
 
 mod amend;
+mod explain;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,7 +18,6 @@ use serde_json::{Value as Json_, json};
 use crate::access::Person;
 use crate::event::{EventId, RunId};
 use crate::metrics::in_channel;
-use crate::reason;
 use crate::run::Interrupted;
 use crate::settings::Right;
 use crate::source::asked::{Named, Wished};
@@ -50,7 +50,6 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/api/v1/sources", get(sources))
         .route("/api/v1/actions", get(actions))
         .route("/api/v1/events/{id}", get(event))
-        .route("/api/v1/events/{id}/explain", get(explain))
         .route("/api/v1/runs", get(runs))
         .route("/api/v1/runs/{id}", get(run))
         .route("/api/v1/runs/{id}/{verb}", post(change_run))
@@ -61,6 +60,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/api/v1/backup", post(backup))
         .route("/api/v1/audit", get(audit))
         .merge(amend::router())
+        .merge(explain::router())
         .fallback(unknown)
         .with_state(state)
         .merge(doors)
@@ -173,14 +173,6 @@ async fn event(state: Server, peer: Peer, headers: HeaderMap, Named(id): Named<S
     let (name, shared) = (id.to_string(), Arc::clone(&state));
     let story = aside(move || story::of_event(&shared, &id)).await?;
     story.map(Json).ok_or_else(|| gone(&name))
-}
-
-async fn explain(state: Server, peer: Peer, headers: HeaderMap, id: Named<String>) -> Answer {
-    let id: EventId = id.0.parse().map_err(bad_id)?;
-    state.admit(peer, &headers, Right::Read, Some(&id.channel))?;
-    let (name, shared) = (id.to_string(), Arc::clone(&state));
-    let reasons = aside(move || reason::of_event(&shared, &id)).await?;
-    reasons.map(Json).ok_or_else(|| gone(&name))
 }
 
 async fn run(state: Server, peer: Peer, headers: HeaderMap, Named(id): Named<String>) -> Answer {

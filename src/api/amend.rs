@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde::Deserialize;
@@ -67,7 +67,11 @@ async fn fork(state: Server, peer: Peer, Named(id): Named<String>, request: Requ
     let run: RunId = id.parse().map_err(bad_id)?;
     let channel = run.event().channel;
     let person = state.admit(peer, request.headers(), Right::Operate, Some(&channel))?;
+    let headers = request.headers().clone();
     let asked: ForkAsked = body(request).await?;
+    if asked.script.is_some() {
+        may_hand_in(&state, peer, &headers)?;
+    }
     let written = asked.script.map(Written::from);
     // On its own: a caller that hangs up leaves no run halted.
     let shared = Arc::clone(&state);
@@ -89,7 +93,11 @@ async fn upgrade(
     if kind != "flows" {
         return Err(gone(&kind));
     }
+    let headers = request.headers().clone();
     let asked: UpgradeAsked = body(request).await?;
+    if asked.script.is_some() {
+        may_hand_in(&state, peer, &headers)?;
+    }
     if !asked.dry_run && asked.after.is_none() {
         state.note(&person, &format!("upgrade {flow}")).await?;
     }
@@ -103,6 +111,11 @@ async fn upgrade(
     let upgrading = tokio::spawn(async move { shared.upgrade(wish).await });
     let page = upgrading.await.map_err(|why| store_failed(&why))?;
     Ok(Json(shown(&page.map_err(refusal)?)))
+}
+
+/// A script reaches every channel and every target, so whoever hands one in operates all of them.
+fn may_hand_in(state: &State, peer: Peer, headers: &HeaderMap) -> Result<(), Refusal> {
+    state.admit(peer, headers, Right::Operate, None).map(drop)
 }
 
 async fn body<T: serde::de::DeserializeOwned>(request: Request) -> Result<T, Refusal> {

@@ -50,10 +50,10 @@ fn tell(reasons: &Json) {
     if flows.is_empty() {
         report::line("no flow looks at this channel");
     }
-    flows.iter().for_each(|one| flow(one));
+    flows.iter().for_each(flow);
     list(&reasons["runs_of_flows_that_are_gone"])
         .iter()
-        .for_each(|one| run(one));
+        .for_each(run);
     for woken in list(&reasons["woke"]) {
         let (at, asked) = (local(&text(&woken["at"])), text(&woken["asked"]));
         let (who, number) = (text(&woken["run"]), &woken["number"]);
@@ -96,7 +96,7 @@ fn flow(flow: &Json) {
     list(&flow["noted_on"])
         .iter()
         .for_each(|run| report::line(&format!("  noted on {}", text(run))));
-    list(&flow["runs"]).iter().for_each(|one| run(one));
+    list(&flow["runs"]).iter().for_each(run);
 }
 
 fn value(one: &Json) -> String {

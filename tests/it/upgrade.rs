@@ -2,8 +2,11 @@
 //! because the new script asks for the same things, and events that say why they did what they did.
 
 use serde_json::{Value as Json, json};
+use vigie::event::RunId;
+use vigie::store::{Batch, StoreError};
 
 use crate::house::{House, Running, lines, stderr, stdout, wait_for};
+use crate::store::open;
 use crate::wait::{asleep, house, written};
 
 fn story(run: &Json) -> String {
@@ -411,4 +414,107 @@ fn an_event_explains_what_each_flow_made_of_it() {
     assert_eq!(because["values"][0]["value"], 3, "{json:#}");
     assert_eq!(json["complete"], true);
     assert!(!server.verb(&["explain", "alert/9"]).status.success());
+}
+
+#[test]
+fn a_batch_for_a_run_that_waits_is_refused_when_it_waits_for_something_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let run: RunId = "alert/1/page".parse().unwrap();
+    for size in [10, 20_000] {
+        let mut batch = Batch::new();
+        batch.append(&run, vec![1]);
+        batch.put_wait(&run, vec![7; size]);
+        store.commit_blocking(batch).unwrap();
+        let moved = |record: Vec<u8>| {
+            let mut batch = Batch::new();
+            batch.if_waits(&run, record);
+            batch.note(&run, vec![2]);
+            store.commit_blocking(batch)
+        };
+        let records = store.journal(&run).unwrap().len();
+        let mut other = vec![7; size];
+        other[size / 2] = 8;
+        assert!(matches!(moved(other), Err(StoreError::Lost { .. })));
+        assert_eq!(store.journal(&run).unwrap().len(), records);
+        assert!(moved(vec![7; size]).is_ok());
+        let mut batch = Batch::new();
+        batch.wake(&run);
+        store.commit_blocking(batch).unwrap();
+        assert!(matches!(moved(vec![7; size]), Err(StoreError::Lost { .. })));
+    }
+}
+
+#[test]
+fn a_token_for_one_channel_hands_in_no_script_and_sees_no_other_channel() {
+    let token = |house: &House, name: &str, channels: &str| {
+        let made = house.run(&["token", "new", "--name", name]);
+        let said = stdout(&made);
+        let part = |begin: &str| {
+            let line = said.lines().find(|line| line.trim().starts_with(begin));
+            line.unwrap_or_else(|| panic!("{said}")).trim().to_owned()
+        };
+        let hash = part("hash");
+        let secret = said
+            .lines()
+            .find(|line| line.starts_with("vigie_"))
+            .map(str::to_owned);
+        let block = format!(
+            "[[token]]\nname = \"{name}\"\n{hash}\n{channels}\nrights = [\"send\", \"read\", \"operate\"]"
+        );
+        (secret.unwrap_or_else(|| panic!("{said}")), block)
+    };
+    let maker = House::new();
+    let (all, all_block) = token(&maker, "all", "");
+    let (one, one_block) = token(&maker, "one", "channels = [\"alert\"]");
+    let house = house().settings(&format!("{all_block}\n{one_block}"));
+    house.flow("alert/two", TWO_NOTES);
+    house.flow("other/wait", r#"watch("alert"); sleep("1h");"#);
+    let server = house.serve();
+    let ask = |token: &str, path: &str, body: Option<&Json>| {
+        let bearer = format!("Bearer {token}");
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("content-type", "application/json"),
+        ];
+        let body = body.map(ToString::to_string);
+        server.ask(path, &headers, body.as_ref().map(String::as_bytes))
+    };
+    let get = |path: &str| ask(&all, path, None).json();
+    let push = |channel: &str, event: &Json| {
+        let path = format!("/api/v1/channels/{channel}/events");
+        assert_eq!(ask(&all, &path, Some(event)).status, 202);
+    };
+    let waits = |run: &str| {
+        wait_for("a run that waits", || {
+            let waiting = get("/api/v1/runs?state=waiting").to_string();
+            waiting.contains(run).then_some(())
+        });
+    };
+    push("other", &json!({}));
+    waits("other/1/wait");
+    push("alert", &json!({ "n": 1 }));
+    waits("alert/1/two");
+    waits("other/1/wait");
+    wait_for("what woke", || {
+        let seen = get("/api/v1/events/alert%2F1/explain")["woke"].to_string();
+        seen.contains("other/1/wait").then_some(())
+    });
+    let seen = ask(&one, "/api/v1/events/alert%2F1/explain", None).json();
+    assert_eq!(seen["woke"], json!([]), "{seen:#}");
+    let path = "/api/v1/runs/alert%2F1%2Ftwo/fork";
+    let script = json!({ "name": "x.rhai", "source": TWO_NOTES });
+    let with_script = json!({ "at": 0, "script": script });
+    assert_eq!(ask(&one, path, Some(&with_script)).status, 403);
+    assert_eq!(ask(&one, path, Some(&json!({ "at": "x" }))).status, 400);
+    let upgrade = "/api/v1/flows/alert%2Ftwo/upgrade";
+    assert_eq!(
+        ask(&one, upgrade, Some(&json!({ "script": script }))).status,
+        403
+    );
+    assert_eq!(
+        ask(&one, upgrade, Some(&json!({ "dry_run": true }))).status,
+        200
+    );
+    assert_eq!(ask(&one, path, Some(&json!({ "at": 0 }))).status, 200);
 }
