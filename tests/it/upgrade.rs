@@ -447,26 +447,17 @@ fn a_batch_for_a_run_that_waits_is_refused_when_it_waits_for_something_else() {
 
 #[test]
 fn a_token_for_one_channel_hands_in_no_script_and_sees_no_other_channel() {
-    let token = |house: &House, name: &str, channels: &str| {
-        let made = house.run(&["token", "new", "--name", name]);
-        let said = stdout(&made);
-        let part = |begin: &str| {
-            let line = said.lines().find(|line| line.trim().starts_with(begin));
-            line.unwrap_or_else(|| panic!("{said}")).trim().to_owned()
-        };
-        let hash = part("hash");
-        let secret = said
-            .lines()
-            .find(|line| line.starts_with("vigie_"))
-            .map(str::to_owned);
-        let block = format!(
-            "[[token]]\nname = \"{name}\"\n{hash}\n{channels}\nrights = [\"send\", \"read\", \"operate\"]"
-        );
-        (secret.unwrap_or_else(|| panic!("{said}")), block)
+    let token = |house: &House, options: &[&str]| {
+        let mut arguments = vec!["token", "new", "--name", "x"];
+        arguments.extend(options);
+        arguments.extend(["--right", "send", "--right", "read", "--right", "operate"]);
+        let said = stdout(&house.run(&arguments));
+        let (token, block) = said.split_once("\n\n").unwrap();
+        (token.to_owned(), block.to_owned())
     };
     let maker = House::new();
-    let (all, all_block) = token(&maker, "all", "");
-    let (one, one_block) = token(&maker, "one", "channels = [\"alert\"]");
+    let (all, all_block) = token(&maker, &[]);
+    let (one, one_block) = token(&maker, &["--channel", "alert"]);
     let house = house().settings(&format!("{all_block}\n{one_block}"));
     house.flow("alert/two", TWO_NOTES);
     house.flow("other/wait", r#"watch("alert"); sleep("1h");"#);
