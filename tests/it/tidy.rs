@@ -13,6 +13,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "hex", "stop",
         ],
     ),
+    ("the wire of a broker", &["amqp"]),
     ("the store", &["store"]),
     ("doors out", &["action"]),
     ("the sender", &["sender"]),
@@ -75,7 +76,9 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "attendance",
             "state",
+            "patrol",
             "api",
+            "health",
             "story",
             "operate",
             "server",
@@ -112,6 +115,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("lettre", &["src/action/mail/"]),
     ("mail_parser", &["src/source/mail"]),
     ("snmp_parser", &["src/source/snmp"]),
+    ("amq_protocol", &["src/amqp/"]),
     ("ureq", &["src/sender/", "src/cli/client.rs"]),
     ("clap", &["src/cli/", "src/sender/"]),
     (
@@ -121,6 +125,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "src/source/asked.rs",
             "src/api.rs",
             "src/api/",
+            "src/health.rs",
             "src/operate.rs",
             "src/listener.rs",
             "src/standin/",
