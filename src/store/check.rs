@@ -230,7 +230,10 @@ impl Checker {
             _ => row.is_some_and(|row| row.place(&run) == key),
         };
         if !right {
-            self.wrong(words(key), "there is no such run in that state");
+            return self.wrong(words(key), "there is no such run in that state");
+        }
+        if kind == keys::TIMER && !self.places.contains(&keys::run(keys::WAIT, &run)) {
+            self.wrong(words(key), "the run does not wait");
         }
     }
 

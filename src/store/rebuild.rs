@@ -264,11 +264,18 @@ impl Builder {
     fn loose_timers(&mut self) {
         let timers = self.of_kind(keys::TIMER).into_iter();
         for key in timers.chain(self.of_kind(keys::WAIT)) {
-            let run = split_timer(&key).map(|(_, run, _)| run);
-            let run = run.or_else(|| split_run(&key));
-            let run = run.map(|run| keys::run(keys::LIVE, &run));
-            if !run.is_some_and(|live| self.kept.contains_key(&live)) {
+            let run = match key.first() {
+                Some(&keys::TIMER) => split_timer(&key).map(|(_, run, _)| run),
+                _ => split_run(&key),
+            };
+            let has = |kind| {
+                let row = run.as_ref().map(|run| keys::run(kind, run));
+                row.is_some_and(|row| self.kept.contains_key(&row))
+            };
+            if !has(keys::LIVE) {
                 self.put_aside(&key, "its run is not live");
+            } else if !has(keys::WAIT) {
+                self.put_aside(&key, "its run does not wait");
             }
         }
     }
