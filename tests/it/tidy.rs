@@ -47,8 +47,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         "the path of an event",
         &[
             "metrics", "waits", "channel", "claim", "locals", "keep", "perform", "recall",
-            "versions", "act", "wake", "usher", "timer", "rewait", "run", "mind", "collect",
-            "dispatch",
+            "versions", "act", "wake", "usher", "settle", "judge", "backlog", "cease", "timer",
+            "rewait", "run", "mind", "collect", "dispatch",
         ],
     ),
     ("who may call", &["access", "listener"]),
