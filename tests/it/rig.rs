@@ -113,6 +113,11 @@ impl Rig {
         std::fs::write(file("toml"), toml).unwrap();
     }
 
+    /// Where the target listens.
+    pub fn url(&self) -> String {
+        self.target.url()
+    }
+
     /// Where its store lies.
     pub fn store(&self) -> PathBuf {
         self.folder.path().join("data")
