@@ -33,27 +33,53 @@ fn line() -> impl Strategy<Value = String> {
         Just("uuid(); random(6); t += if now() > 0 { 1 } else { 2 };".to_owned()),
         Just("http::put(\"TARGET/put\", #{ json: #{ t: t } }); t += 1;".to_owned()),
         Just("t += http::post(\"TARGET/post\", #{ json: [t] }).status;".to_owned()),
-        Just("t += (redmine::open(#{ subject: `s ${t}`, dedup_key: `${t}` }).id ?? 0) * 0;".to_owned()),
+        Just(
+            "t += (redmine::open(#{ subject: `s ${t}`, dedup_key: `${t}` }).id ?? 0) * 0;"
+                .to_owned()
+        ),
         Just("sleep(\"1ms\"); t += 2;".to_owned()),
         Just("t += if watch(\"never\", #{ t: t }, \"1ms\") == () { 5 } else { 6 };".to_owned()),
-        Just("s += 1; emit(\"signal\", #{ n: event.n, s: s }); \
-              t += (watch(\"signal\", #{ n: event.n, s: s }, \"1h\") ?? #{ s: 4 }).s;".to_owned()),
-        Just("s += 1; emit(\"jobs\", #{ n: event.n, s: s }); \
-              t += (receive(\"jobs\", #{ n: event.n, s: s }, \"1h\", |j| j.s > 0) ?? #{ s: 4 }).s;".to_owned()),
+        Just(
+            "s += 1; emit(\"signal\", #{ n: event.n, s: s }); \
+              t += (watch(\"signal\", #{ n: event.n, s: s }, \"1h\") ?? #{ s: 4 }).s;"
+                .to_owned()
+        ),
+        Just(
+            "s += 1; emit(\"jobs\", #{ n: event.n, s: s }); \
+              t += (receive(\"jobs\", #{ n: event.n, s: s }, \"1h\", |j| j.s > 0) ?? #{ s: 4 }).s;"
+                .to_owned()
+        ),
         Just("t += any([on(\"never\"), after(\"1ms\")]).which;".to_owned()),
-        Just("s += 1; emit(\"signal\", #{ n: event.n, s: s }); \
-              t += any([after(\"1h\"), on(\"signal\", #{ n: event.n, s: s })]).which;".to_owned()),
+        Just(
+            "s += 1; emit(\"signal\", #{ n: event.n, s: s }); \
+              t += any([after(\"1h\"), on(\"signal\", #{ n: event.n, s: s })]).which;"
+                .to_owned()
+        ),
     ];
     plain.prop_recursive(3, 14, 3, |inner| {
         let lines = proptest::collection::vec(inner, 1..3).prop_map(|lines| lines.join("\n"));
         prop_oneof![
-            lines.clone().prop_map(|lines| format!("for i in 0..2 {{ {lines} }}")),
-            lines.clone().prop_map(|lines| format!("if t % 2 == 0 {{ {lines} }} else {{ t += 1; }}")),
-            lines.clone().prop_map(|lines| format!("t += [1, 2].map(|x| {{ {lines} x + t }})[1] % 11;")),
-            lines.clone().prop_map(|lines| format!("t += [3, 4].filter(|x| {{ {lines} x > 3 }}).len();")),
-            lines.clone().prop_map(|lines| format!("t += [3, 4].reduce(|a, b| {{ {lines} (a ?? 0) + b }}) % 5;")),
-            lines.clone().prop_map(|lines| format!("{{ let l = [2, 1, 3]; l.sort(|a, b| {{ {lines} a - b }}); t += l[0]; }}")),
-            lines.clone().prop_map(|lines| format!("{{ let l = [1, 1, 2]; l.dedup(|a, b| {{ {lines} a == b }}); t += l.len(); }}")),
+            lines
+                .clone()
+                .prop_map(|lines| format!("for i in 0..2 {{ {lines} }}")),
+            lines
+                .clone()
+                .prop_map(|lines| format!("if t % 2 == 0 {{ {lines} }} else {{ t += 1; }}")),
+            lines
+                .clone()
+                .prop_map(|lines| format!("t += [1, 2].map(|x| {{ {lines} x + t }})[1] % 11;")),
+            lines
+                .clone()
+                .prop_map(|lines| format!("t += [3, 4].filter(|x| {{ {lines} x > 3 }}).len();")),
+            lines.clone().prop_map(|lines| format!(
+                "t += [3, 4].reduce(|a, b| {{ {lines} (a ?? 0) + b }}) % 5;"
+            )),
+            lines.clone().prop_map(|lines| format!(
+                "{{ let l = [2, 1, 3]; l.sort(|a, b| {{ {lines} a - b }}); t += l[0]; }}"
+            )),
+            lines.clone().prop_map(|lines| format!(
+                "{{ let l = [1, 1, 2]; l.dedup(|a, b| {{ {lines} a == b }}); t += l.len(); }}"
+            )),
             (lines.clone(), lines.clone()).prop_map(|(one, other)| {
                 format!("try {{ {one} if t % 3 == 0 {{ throw t; }} }} catch (err) {{ {other} }}")
             }),
@@ -83,7 +109,9 @@ impl Locals for Kept {
             "emit" => Value::Null,
             "after" => Value::from([("after", argument(0)), ("due", Value::Int(1))]),
             "state::get" => kept.get(&key).cloned().unwrap_or_default(),
-            "state::set" => kept.insert(key, argument(1)).map_or(Value::Null, |_| Value::Null),
+            "state::set" => kept
+                .insert(key, argument(1))
+                .map_or(Value::Null, |_| Value::Null),
             "state::delete" => kept.remove(&key).map_or(Value::Null, |_| Value::Null),
             _ => return None,
         }))
@@ -95,9 +123,15 @@ fn outcome(at: usize, question: &Question) -> Outcome {
     let number = Value::Int(at as i64);
     let seen = || Value::from([("n", Value::Int(3)), ("s", number.clone())]);
     let result = match question.word.as_str() {
-        _ if at % 7 == 6 => Err(Value::from([("kind", Value::from("refused")), ("at", number)])),
+        _ if at % 7 == 6 => Err(Value::from([
+            ("kind", Value::from("refused")),
+            ("at", number),
+        ])),
         "watch" | "receive" if at.is_multiple_of(2) => Ok(seen()),
-        "any" => Ok(Value::from([("which", Value::Int(at as i64 % 2)), ("event", seen())])),
+        "any" => Ok(Value::from([
+            ("which", Value::Int(at as i64 % 2)),
+            ("event", seen()),
+        ])),
         "sleep" | "watch" | "receive" => Ok(Value::Null),
         _ => Ok(Value::from([("status", Value::Int(200)), ("id", number)])),
     };
@@ -198,7 +232,12 @@ impl Run {
             }
             match asked {
                 Asked::Command(index) => {
-                    let question = self.journal.command(index).ok_or("no command")?.question.clone();
+                    let question = self
+                        .journal
+                        .command(index)
+                        .ok_or("no command")?
+                        .question
+                        .clone();
                     self.journal.add(Entry::Outcome(outcome(index, &question)));
                     self.flush();
                 }
@@ -235,7 +274,8 @@ fn events() -> Arc<Vec<Event>> {
 fn told(journal: &Journal, end: &str) -> Vec<String> {
     let line = |entry: &Entry| match entry {
         Entry::Command(command) => {
-            let chance = ["now", "uuid", "random", "after"].contains(&command.question.word.as_str());
+            let chance =
+                ["now", "uuid", "random", "after"].contains(&command.question.word.as_str());
             let answer = command.answer.as_ref().filter(|_| !chance);
             let asked = match command.question.word.as_str() {
                 "any" => "any".to_owned(),
@@ -287,7 +327,8 @@ fn lived(script: &str, nth: Option<u64>) -> (Vec<String>, bool) {
     let point = POINTS[nth.unwrap_or(0) as usize % 4];
     let life = rig.live(nth.map(|nth| (nth, point)));
     let over = |life: &vigie::event::RunId, rig: &crate::rig::Life| rig.ended(life.as_str());
-    let unhurt = life.attend(&rig) && life.push(3..4) == 1 && life.drain(|life| over(&run_id(), life));
+    let unhurt =
+        life.attend(&rig) && life.push(3..4) == 1 && life.drain(|life| over(&run_id(), life));
     life.end();
     let life = rig.live(None);
     assert!(life.attend(&rig));
@@ -301,7 +342,8 @@ fn lived(script: &str, nth: Option<u64>) -> (Vec<String>, bool) {
     life.end();
     let mut told = told(&journal, &end.replace(&rig.url(), "TARGET"));
     // Each rig has its own target, on a port of its own.
-    told.iter_mut().for_each(|line| *line = line.replace(&rig.url(), "TARGET"));
+    told.iter_mut()
+        .for_each(|line| *line = line.replace(&rig.url(), "TARGET"));
     (told, unhurt)
 }
 

@@ -356,7 +356,9 @@ impl Both {
         let until = time(self.model.now + 600_000);
         let run = id(index);
         let cancelled = conductor.cancel_run(&run, until, Batch::new());
-        if self.life().inside.block_on(cancelled).is_err() {
+        let failed = self.life().inside.block_on(cancelled).is_err();
+        drop(conductor);
+        if failed {
             self.restart();
             let journal = self.life().run(id(index).as_str()).unwrap();
             if journal.cancel().is_none() {
@@ -372,6 +374,7 @@ impl Both {
         };
         let conductor = std::sync::Arc::clone(&self.life().conductor);
         let killed = self.life().inside.block_on(conductor.kill_run(&id(index)));
+        drop(conductor);
         if killed.is_err() {
             self.restart();
             if !self.life().ended(id(index).as_str()) {
@@ -470,8 +473,14 @@ impl Both {
         assert_eq!(timers.len(), timed.len());
         let waits: BTreeSet<&RunId> = waiting.iter().map(|(run, _)| run).collect();
         let is_waiting = |(run, _): &(RunId, u32)| waits.contains(run);
-        assert!(timed.iter().all(is_waiting), "a timer of a run that does not wait");
-        assert!(live.iter().all(|run| waits.contains(run)), "a live run waits for nothing");
+        assert!(
+            timed.iter().all(is_waiting),
+            "a timer of a run that does not wait"
+        );
+        assert!(
+            live.iter().all(|run| waits.contains(run)),
+            "a live run waits for nothing"
+        );
         assert_eq!(self.life().conductor.waits.count(), waiting.len());
         let folder = self.rig.store();
         self.life.take().unwrap().end();
@@ -506,7 +515,7 @@ pub fn seeded(cases: u32) -> TestRunner {
     let config = Config {
         cases,
         failure_persistence: None,
-        max_shrink_iters: 0,
+        max_shrink_iters: 16,
         ..Config::default()
     };
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed))

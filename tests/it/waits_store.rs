@@ -67,7 +67,10 @@ fn a_check_finds_waits_and_timers_that_belong_to_nobody() {
     assert!(found[0].contains("the run does not wait"), "{found:?}");
     let mended = wait_for("a repair", || repair(&rig.store()).ok());
     assert!(
-        mended.quarantined.iter().any(|what| what.contains("does not wait")),
+        mended
+            .quarantined
+            .iter()
+            .any(|what| what.contains("does not wait")),
         "{mended:?}"
     );
     assert_eq!(problems(&rig), Vec::<String>::new());
@@ -146,7 +149,9 @@ fn an_event_that_came_just_before_the_end_wakes_one_of_thousands() {
     assert!(life.attend(&rig));
     life.push(0..WAITING);
     let all = WAITING as usize;
-    wait_for("all of them", || (life.conductor.waits.count() >= all).then_some(()));
+    wait_for("all of them", || {
+        (life.conductor.waits.count() >= all).then_some(())
+    });
     life.keep_cursors();
     life.end();
     // Accepted, and the process died before anybody looked.
@@ -175,9 +180,14 @@ fn a_thousand_receives_do_not_read_old_events_again_and_again() {
     for first in (0..old).step_by(500) {
         let mut batch = Batch::new();
         for n in first..first + 500 {
-            let body = Value::from([("n", Value::Int(1_000_000 + n)), ("fill", Value::from("x".repeat(100)))]);
+            let body = Value::from([
+                ("n", Value::Int(1_000_000 + n)),
+                ("fill", Value::from("x".repeat(100))),
+            ]);
             let meta = vigie::event::Meta::new("test", Timestamp::now());
-            batch.push("jobs", &vigie::event::Incoming { body, meta }, None).unwrap();
+            batch
+                .push("jobs", &vigie::event::Incoming { body, meta }, None)
+                .unwrap();
         }
         life.conductor.store.commit_blocking(batch).unwrap();
     }
@@ -187,11 +197,16 @@ fn a_thousand_receives_do_not_read_old_events_again_and_again() {
     let began = std::time::Instant::now();
     life.push(0..takers);
     let all = takers as usize;
-    wait_for("all of them", || (life.conductor.waits.count() >= all).then_some(()));
+    wait_for("all of them", || {
+        (life.conductor.waits.count() >= all).then_some(())
+    });
     let took = began.elapsed();
     println!("{takers} receives among {old} old events: {took:?}");
     // Reading everything for each would be over a million events even in the short form.
-    assert!(took < Duration::from_secs(if long { 60 } else { 20 }), "{took:?}");
+    assert!(
+        took < Duration::from_secs(if long { 60 } else { 20 }),
+        "{took:?}"
+    );
     for n in [0, takers - 1] {
         assert!(life.tell("jobs", Value::from([("n", Value::Int(n))])));
         assert!(life.drain(|life| life.ended(&format!("alert/{}/take", n + 1))));
