@@ -24,14 +24,28 @@ impl Conductor {
         mut batch: Batch,
     ) -> Result<(), StoreError> {
         batch.note(run, record(run, Entry::Cancel(self.clock.now(), until))?);
+        if self.waits.of(run).is_some()
+            && let Some(wait) = self.waits.cancel(run)
+        {
+            // The wish and the wake-up together: a run that sleeps on would never see the wish.
+            return self.tell(&wait, batch).await;
+        }
         self.store.commit(batch).await?;
         self.claims.order(run, |order| order.cancel = Some(until));
         match self.waits.cancel(run) {
-            Some(wait) => {
-                let told = Cause::Failure(Conductor::cancelled("any"));
-                self.wake(&wait, told).await.map(drop)
-            }
+            Some(wait) => self.tell(&wait, Batch::new()).await,
             None => Ok(()),
+        }
+    }
+
+    /// Wakes a run to tell it that it is cancelled.
+    async fn tell(&self, wait: &Wait, batch: Batch) -> Result<(), StoreError> {
+        let told = Cause::Failure(Conductor::cancelled("any"));
+        match self.wake_with(wait, told, batch).await? {
+            true => Ok(()),
+            false => Err(StoreError::Lost {
+                what: format!("run {}", wait.run),
+            }),
         }
     }
 
