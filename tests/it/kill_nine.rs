@@ -34,12 +34,7 @@ const TWENTY: &str = r#"
     }
 "#;
 const CONSOLE: [&str; 6] = [
-    "round 0",
-    "job 0",
-    "true 1 1",
-    "round 1",
-    "job 1",
-    "true 1 1",
+    "round 0", "job 0", "true 1 1", "round 1", "job 1", "true 1 1",
 ];
 
 /// Targets that outlive the server, and its house.
@@ -69,7 +64,10 @@ impl Street {
             let script = TWENTY.replace("TARGET", &target.url());
             let script = script.replace("FLOW", &flow.to_string());
             house.flow(&format!("alert/f{flow}"), &script);
-            house.file(&format!("flows/alert/f{flow}.toml"), "in_doubt_wait = \"10ms\"");
+            house.file(
+                &format!("flows/alert/f{flow}.toml"),
+                "in_doubt_wait = \"10ms\"",
+            );
         }
         Street {
             outside,
@@ -104,7 +102,10 @@ impl Street {
         let mut retried = 0;
         for run in self.runs(events) {
             let mut story = server.ended(&run);
-            if story["message"].as_str().is_some_and(|why| why.contains("died twice")) {
+            if story["message"]
+                .as_str()
+                .is_some_and(|why| why.contains("died twice"))
+            {
                 retried += 1;
                 assert!(server.verb(&["retry", &run]).status.success(), "{run}");
                 story = server.ended(&run);
@@ -119,7 +120,11 @@ impl Street {
         let actions = 2 * self.flows * events;
         for path in ["/safe", "/last", "/doubt"] {
             let seen = self.seen(path);
-            assert_eq!(seen.len(), actions, "{path}: each key once for each round of each run");
+            assert_eq!(
+                seen.len(),
+                actions,
+                "{path}: each key once for each round of each run"
+            );
             for (key, requests) in &seen {
                 assert!(requests.len() <= 1 + kills, "{path} {key}");
                 let same = requests.iter().all(|one| one.body == requests[0].body);
@@ -157,7 +162,9 @@ impl Street {
 fn is_over(server: &Running<'_>, street: &Street, events: usize) -> bool {
     let rows = server.get("runs?limit=1000");
     let rows = rows["runs"].as_array().unwrap().clone();
-    let done = rows.iter().filter(|row| row["run"].as_str().unwrap().starts_with("alert/"));
+    let done = rows
+        .iter()
+        .filter(|row| row["run"].as_str().unwrap().starts_with("alert/"));
     done.filter(|row| row["state"] == "done").count() == street.flows * events
 }
 
@@ -211,7 +218,11 @@ fn survives_a_kill_after_write(nth: usize) -> bool {
 
 #[test]
 fn a_run_of_twenty_steps_survives_a_real_kill_after_each_of_its_writes() {
-    let each = if std::env::var("VIGIE_LONG").is_ok() { 1 } else { 6 };
+    let each = if std::env::var("VIGIE_LONG").is_ok() {
+        1
+    } else {
+        6
+    };
     let mut nth = 1;
     while survives_a_kill_after_write(nth) {
         nth += each;
