@@ -14,6 +14,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::hex;
 use crate::settings::{Right, TokenSettings};
 
 /// Bytes of a fresh token before encoding.
@@ -68,7 +69,7 @@ impl Access {
     /// From the settings; hashes were checked when the settings were.
     pub fn new(tokens: &[TokenSettings]) -> Access {
         let tokens = tokens.iter().map(|settings| Token {
-            hash: unhex(settings.hash.trim_start_matches("sha256:")),
+            hash: settings.hash_bytes().unwrap_or_default(),
             limiter: settings.requests_per_second_max.map(limiter),
             settings: settings.clone(),
         });
@@ -180,15 +181,6 @@ fn limiter(per_second: NonZeroU32) -> DefaultDirectRateLimiter {
     RateLimiter::direct(Quota::per_second(per_second))
 }
 
-fn unhex(hex: &str) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        let digits = hex.get(2 * index..2 * index + 2).unwrap_or("00");
-        *byte = u8::from_str_radix(digits, 16).unwrap_or(0);
-    }
-    bytes
-}
-
 /// A new random token and the hash that settings.toml keeps of it.
 pub fn new_token() -> (String, String) {
     use base64::Engine as _;
@@ -198,6 +190,5 @@ pub fn new_token() -> (String, String) {
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
     );
     let hash = Sha256::digest(token.as_bytes());
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    (token, format!("sha256:{hex}"))
+    (token, format!("sha256:{}", hex::encode(&hash)))
 }

@@ -6,8 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use crate::action::{self, Failure, Repeat, Verb};
 use crate::attempt::{Next, Tries};
 use crate::claim::Notes;
@@ -16,12 +14,10 @@ use crate::flow::InDoubt;
 use crate::gate::Question;
 use crate::journal::Entry;
 use crate::run::{Conductor, Interrupted, Work};
+use crate::stop::told;
 use crate::store::Batch;
 use crate::tries::TriesRecord;
 use crate::wait::{self, Wait};
-
-/// The word that begins a journal anew.
-const CONTINUE: &str = "continue_as";
 
 /// What became of a command.
 pub(crate) enum Acted {
@@ -64,7 +60,7 @@ impl Conductor {
             let wait = self.lay_down(work, index).await?;
             return Ok(wait.map_or(Acted::Known, Acted::Waits));
         }
-        if question.word == CONTINUE {
+        if question.word == wait::CONTINUE {
             return self.begin_anew(work, index, question).await;
         }
         let Some((_, verb)) = action::find(&question.word) else {
@@ -228,10 +224,6 @@ impl Conductor {
             }
         }
     }
-}
-
-async fn told(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Tries so far as the rule sees them.

@@ -6,20 +6,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State as Extracted};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value as Json_, json};
 
 use crate::access::Person;
+use crate::archive;
 use crate::event::{EventId, RunId};
-use crate::metrics::in_channel;
+use crate::health;
+use crate::run::Interrupted;
 use crate::settings::Right;
 use crate::source::asked::{Named, Wished};
 use crate::source::http::{self, Refusal};
 use crate::state::State;
-use crate::story;
+use crate::store::{Store, StoreError};
+use crate::story::{self, Listed, Page};
 
 /// Rows that one page has at most.
 pub const PAGE_ROWS_MAX: usize = 1_000;
@@ -29,18 +31,20 @@ const PAGE_ROWS: usize = 100;
 const ORDER_BYTES_MAX: usize = 64 * 1024;
 
 type Answer = Result<Json<Json_>, Refusal>;
-type Server = Extracted<Arc<State>>;
-type Peer = ConnectInfo<SocketAddr>;
+pub(crate) type Server = Extracted<Arc<State>>;
+pub(crate) type Peer = ConnectInfo<SocketAddr>;
+type Query = Wished<BTreeMap<String, String>>;
 
 /// Every route of the server: health, the doors, the management.
 pub fn router(state: Arc<State>) -> Router {
     let doors = http::router(Arc::clone(&state.door));
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
         .route("/api/v1/channels", get(channels))
         .route("/api/v1/flows", get(flows))
+        .route("/api/v1/sources", get(sources))
         .route("/api/v1/actions", get(actions))
         .route("/api/v1/events/{id}", get(event))
         .route("/api/v1/runs", get(runs))
@@ -52,6 +56,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/api/v1/{kind}/{name}/resume", post(resume))
         .route("/api/v1/backup", post(backup))
         .route("/api/v1/audit", get(audit))
+        .merge(archive::router())
         .fallback(unknown)
         .with_state(state)
         .merge(doors)
@@ -67,27 +72,9 @@ async fn not_allowed() -> Refusal {
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not_allowed", message)
 }
 
-/// 200 once the store, the flows and the doors are up: this answers only then.
-async fn ready() -> &'static str {
-    "ready\n"
-}
-
-async fn metrics(state: Server, peer: Peer, headers: HeaderMap) -> Result<Response, Refusal> {
+async fn sources(state: Server, peer: Peer, headers: HeaderMap) -> Answer {
     state.admit(peer, &headers, Right::Read, None)?;
-    let metrics = &state.conductor.metrics;
-    for channel in state.conductor.channels.all() {
-        let label = in_channel(&channel.name);
-        metrics
-            .depth
-            .get_or_create(&label)
-            .set(i64::try_from(channel.depth()).unwrap_or(i64::MAX));
-        metrics
-            .dropped
-            .get_or_create(&label)
-            .set(i64::try_from(channel.dropped()).unwrap_or(i64::MAX));
-    }
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], metrics.text()).into_response())
+    Ok(Json(json!({ "sources": state.doors.lines() })))
 }
 
 async fn channels(state: Server, peer: Peer, headers: HeaderMap) -> Answer {
@@ -144,91 +131,73 @@ async fn actions(state: Server, peer: Peer, headers: HeaderMap) -> Answer {
 async fn event(state: Server, peer: Peer, headers: HeaderMap, Named(id): Named<String>) -> Answer {
     let id: EventId = id.parse().map_err(bad_id)?;
     state.admit(peer, &headers, Right::Read, Some(&id.channel))?;
-    let story = story::of_event(&state, &id).map_err(|why| store_failed(&why))?;
-    story.map(Json).ok_or_else(|| gone(&id.to_string()))
+    let (name, shared) = (id.to_string(), Arc::clone(&state));
+    let story = aside(move || story::of_event(&shared, &id)).await?;
+    story.map(Json).ok_or_else(|| gone(&name))
 }
 
 async fn run(state: Server, peer: Peer, headers: HeaderMap, Named(id): Named<String>) -> Answer {
     let id: RunId = id.parse().map_err(bad_id)?;
     state.admit(peer, &headers, Right::Read, Some(&id.event().channel))?;
-    let journal = state
-        .conductor
-        .journal(&id)
-        .map_err(|why| store_failed(&why))?;
-    let journal = journal.ok_or_else(|| gone(id.as_str()))?;
-    Ok(Json(story::of_run(&state.conductor, &journal)))
-}
-
-async fn runs(
-    state: Server,
-    peer: Peer,
-    headers: HeaderMap,
-    Wished(query): Wished<BTreeMap<String, String>>,
-) -> Answer {
-    state.admit(peer, &headers, Right::Read, None)?;
-    let limit = page_rows(&query)?;
-    let after = query
-        .get("after")
-        .map(|id| id.parse::<RunId>())
-        .transpose()
-        .map_err(bad_id)?;
-    if let Some(run) = &after {
-        let known = state.conductor.store.run(run);
-        known
-            .map_err(|why| store_failed(&why))?
-            .ok_or_else(|| gone(run.as_str()))?;
-    }
-    let wanted = query.get("state").map(String::as_str);
-    if wanted == Some("waiting") {
-        let rows = story::waiting(&state.conductor, after.as_ref(), limit);
-        return Ok(Json(json!({ "runs": rows, "next": next_of(&rows, limit) })));
-    }
-    let rows = story::runs(&state.conductor.store, after.as_ref(), limit, wanted)
-        .map_err(|why| store_failed(&why))?;
-    Ok(Json(json!({ "runs": rows, "next": next_of(&rows, limit) })))
-}
-
-/// The run after which the next page begins, if there may be one.
-fn next_of(rows: &[Json_], limit: usize) -> Option<Json_> {
-    let last = rows.last().filter(|_| rows.len() == limit)?;
-    Some(last["run"].clone())
-}
-
-async fn dead(
-    state: Server,
-    peer: Peer,
-    headers: HeaderMap,
-    Wished(query): Wished<BTreeMap<String, String>>,
-) -> Answer {
-    state.admit(peer, &headers, Right::Read, None)?;
-    let limit = page_rows(&query)?;
-    let after = query
-        .get("after")
-        .map(|id| id.parse::<RunId>())
-        .transpose()
-        .map_err(bad_id)?;
-    let store = &state.conductor.store;
-    let after = match after {
-        None => None,
-        // One that was tried again meanwhile is no place to go on from.
-        Some(run) => Some(
-            store
-                .dead_letter_of(&run)
-                .map_err(|why| store_failed(&why))?
-                .ok_or_else(|| gone(run.as_str()))?,
-        ),
+    let (name, shared) = (id.to_string(), Arc::clone(&state.conductor));
+    let read = move || {
+        let journal = shared.journal(&id)?;
+        Ok::<_, Interrupted>(journal.map(|journal| story::of_run(&shared, &journal)))
     };
-    let letters = store
-        .dead(after.as_ref(), limit)
-        .map_err(|why| store_failed(&why))?;
-    let rows: Vec<Json_> = letters
-        .iter()
-        .map(|letter| {
-            let why = String::from_utf8_lossy(&letter.record);
-            json!({ "run": letter.run.as_str(), "at": letter.at.to_string(), "why": why })
-        })
-        .collect();
-    Ok(Json(json!({ "dead": rows, "next": next_of(&rows, limit) })))
+    aside(read).await?.map(Json).ok_or_else(|| gone(&name))
+}
+
+async fn runs(state: Server, peer: Peer, headers: HeaderMap, query: Query) -> Answer {
+    state.admit(peer, &headers, Right::Read, None)?;
+    let page = page(&query.0)?;
+    if page.state.as_deref() == Some("waiting") {
+        let listed = story::waiting(&state.conductor, &page);
+        return Ok(shown("runs", listed));
+    }
+    listing(&state, page, ("runs", story::runs)).await
+}
+
+async fn dead(state: Server, peer: Peer, headers: HeaderMap, query: Query) -> Answer {
+    state.admit(peer, &headers, Right::Read, None)?;
+    listing(&state, page(&query.0)?, ("dead", story::dead)).await
+}
+
+/// A listing of runs in one order or another.
+type List = fn(&Store, &Page) -> Result<Option<Listed>, StoreError>;
+
+/// One page of a listing, under its name.
+async fn listing(state: &State, page: Page, (name, list): (&'static str, List)) -> Answer {
+    let begin = page.after.clone();
+    let store = state.conductor.store.clone();
+    let listed = aside(move || list(&store, &page)).await?;
+    let listed = listed.ok_or_else(|| gone(begin.as_ref().map_or("", RunId::as_str)))?;
+    Ok(shown(name, listed))
+}
+
+fn page(query: &BTreeMap<String, String>) -> Result<Page, Refusal> {
+    let after = query.get("after").map(|id| id.parse::<RunId>());
+    Ok(Page {
+        limit: page_rows(query)?,
+        after: after.transpose().map_err(bad_id)?,
+        state: query.get("state").cloned(),
+    })
+}
+
+fn shown(name: &str, listed: Listed) -> Json<Json_> {
+    let next = listed.next.map(|run| run.as_str().to_owned());
+    Json(json!({ name: listed.rows, "next": next }))
+}
+
+/// Runs what waits for the disk or for a thinking thread aside, so that no other caller waits.
+async fn aside<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Refusal>
+where
+    T: Send + 'static,
+    E: std::fmt::Display + Send + 'static,
+{
+    let worked = tokio::task::spawn_blocking(work).await;
+    worked
+        .map_err(|why| store_failed(&why))?
+        .map_err(|why| store_failed(&why))
 }
 
 async fn retry(state: Server, peer: Peer, headers: HeaderMap, Named(id): Named<String>) -> Answer {
@@ -312,30 +281,18 @@ async fn backup(state: Server, peer: Peer, request: Request) -> Answer {
     }
     state.note(&person, &format!("backup to {file}")).await?;
     let store = state.conductor.store.clone();
-    let made = tokio::task::spawn_blocking(move || store.backup(&path)).await;
-    match made {
-        Ok(Ok(summary)) => Ok(Json(json!({
-            "file": file, "rows": summary.rows, "bodies": summary.bodies, "commit": summary.sequence,
-        }))),
-        Ok(Err(why)) => Err(store_failed(&why)),
-        Err(why) => Err(store_failed(&why)),
-    }
+    let summary = aside(move || store.backup(&path)).await?;
+    Ok(Json(json!({
+        "file": file, "rows": summary.rows, "bodies": summary.bodies, "commit": summary.sequence,
+    })))
 }
 
-async fn audit(
-    state: Server,
-    peer: Peer,
-    headers: HeaderMap,
-    Wished(query): Wished<BTreeMap<String, String>>,
-) -> Answer {
+async fn audit(state: Server, peer: Peer, headers: HeaderMap, Wished(query): Query) -> Answer {
     state.admit(peer, &headers, Right::Operate, None)?;
     let limit = page_rows(&query)?;
     let before = query.get("before").and_then(|number| number.parse().ok());
-    let lines = state
-        .conductor
-        .store
-        .audit(before, limit)
-        .map_err(|why| store_failed(&why))?;
+    let store = state.conductor.store.clone();
+    let lines = aside(move || store.audit(before, limit)).await?;
     let rows: Vec<Json_> = lines
         .iter()
         .map(|(number, line)| json!({ "number": number, "line": String::from_utf8_lossy(line) }))
@@ -344,7 +301,8 @@ async fn audit(
 }
 
 impl State {
-    fn admit(
+    /// Who asks, if they may.
+    pub(crate) fn admit(
         &self,
         ConnectInfo(peer): Peer,
         headers: &HeaderMap,
@@ -368,7 +326,7 @@ fn page_rows(query: &BTreeMap<String, String>) -> Result<usize, Refusal> {
     }
 }
 
-fn bad_id(message: String) -> Refusal {
+pub(crate) fn bad_id(message: String) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "bad_id", message)
 }
 

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::event::RunId;
 use crate::flow::FlowSettings;
+use crate::hex;
 
 /// The first wait is at most this long.
 pub const DELAY_FIRST: Duration = Duration::from_secs(1);
@@ -16,6 +17,9 @@ pub const DELAY_FIRST: Duration = Duration::from_secs(1);
 pub const DELAY_MAX: Duration = Duration::from_secs(300);
 /// The longest wish of a target that is honoured.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(6 * 3600);
+
+/// Bytes of a hash that make an idempotency key.
+const KEY_BYTES: usize = 16;
 
 /// What to do after a failed try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +59,8 @@ pub fn next(failure: &Failure, tries: Tries, settings: &FlowSettings, jitter: f6
     }
 }
 
-fn backoff(count: u32, jitter: f64) -> Duration {
+/// The wait before try `count + 1`: from [`DELAY_FIRST`] doubling to [`DELAY_MAX`], times `jitter`.
+pub fn backoff(count: u32, jitter: f64) -> Duration {
     let doubled = DELAY_FIRST.saturating_mul(1 << count.saturating_sub(1).min(16));
     doubled.min(DELAY_MAX).mul_f64(jitter.clamp(0.0, 1.0))
 }
@@ -63,8 +68,5 @@ fn backoff(count: u32, jitter: f64) -> Duration {
 /// The idempotency key of a run's command: the same for every try of it, in every process.
 pub fn key(run: &RunId, command: u64) -> String {
     let hash = Sha256::digest(format!("{run}#{command}").as_bytes());
-    hash.iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::encode(&hash[..KEY_BYTES])
 }

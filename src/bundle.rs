@@ -8,6 +8,8 @@ use rhai::{AST, Position};
 use sha2::{Digest, Sha256};
 
 use crate::error::Place;
+use crate::hex;
+use crate::leak::Leaked;
 
 /// Largest source of one script or module, in bytes.
 pub const SOURCE_BYTES_MAX: usize = 64 * 1024;
@@ -48,11 +50,7 @@ impl Bundle {
             add(path);
             add(text);
         }
-        hasher
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex::encode(&hasher.finalize())
     }
 
     /// The place of a position in the script, or in the module that `source` names.
@@ -86,6 +84,8 @@ pub struct Script {
     pub has_filter: bool,
     /// [`Bundle::version`].
     pub version: String,
+    /// What its steps left behind.
+    pub leaked: Leaked,
 }
 
 impl Script {

@@ -7,6 +7,7 @@ use rhai::{EvalAltResult, Position, Scope};
 use crate::bundle::{Bundle, SOURCE_BYTES_MAX, Script};
 use crate::engine::Engine;
 use crate::error::Diagnostic;
+use crate::leak::Leaked;
 use crate::{resolver, step, vocabulary};
 
 /// How long the constants of modules may be thought about.
@@ -29,7 +30,7 @@ impl Engine {
             self.rhai
                 .compile_into_self_contained(&bound_names(&bundle), &bundle.source)
         });
-        let (_, stop) = step::end();
+        let stop = step::end().stop;
         let compiled = compiled.map_err(|error| misspelled(&bundle, &error));
         let mut ast = match (compiled, stop) {
             (Ok(ast), None) => ast,
@@ -53,6 +54,7 @@ impl Engine {
             .any(|function| function.name == "filter" && function.params.len() == 1);
         Ok(Script {
             version: bundle.version(),
+            leaked: Leaked::default(),
             has_filter,
             ast,
             bundle,

@@ -13,6 +13,8 @@ use crate::error::{Diagnostic, did_you_mean};
 use crate::flow::{self, Flow};
 use crate::secret::Secret;
 use crate::settings::Settings;
+use crate::source::block::Page;
+use crate::source::{Plan, plan};
 use crate::thinkers::Thinkers;
 use crate::{document, event};
 
@@ -32,6 +34,8 @@ pub struct House {
     pub base: PathBuf,
     /// By name; [`UNROUTED`] is always among them.
     pub channels: BTreeMap<String, ChannelSettings>,
+    /// The doors that channels open by themselves.
+    pub sources: Vec<Plan>,
     /// By `channel/name`.
     pub flows: BTreeMap<String, Arc<Flow>>,
     /// What `secret("name")` stands for.
@@ -129,12 +133,16 @@ impl House {
             BTreeMap::new()
         });
         let channels = channels(&settings.channels, &mut mistakes);
+        let sources = sources(&settings.channels, &base, &channels)
+            .map_err(|found| mistakes.extend(found))
+            .unwrap_or_default();
         let flows = flows(&settings.flows, &channels, thinkers, &mut mistakes);
         match mistakes.is_empty() {
             true => Ok(House {
                 settings,
                 base,
                 channels,
+                sources,
                 flows,
                 secrets,
             }),
@@ -213,16 +221,42 @@ fn aliases(channels: &BTreeMap<String, ChannelSettings>, mistakes: &mut Vec<Diag
                 mistakes.push(Diagnostic::new(message));
             }
         }
-        for table in &settings.source {
-            let kind = table
-                .get("kind")
-                .and_then(toml::Value::as_str)
-                .unwrap_or("");
-            let message = format!(
-                "channel `{name}` opens a door of kind `{kind}`, which this version does not have"
-            );
-            mistakes.push(Diagnostic::new(message));
+    }
+}
+
+/// The `[[source]]` blocks of all channels.
+fn sources(
+    folder: &Path,
+    base: &Path,
+    channels: &BTreeMap<String, ChannelSettings>,
+) -> Result<Vec<Plan>, Vec<Diagnostic>> {
+    let (mut plans, mut mistakes) = (Vec::new(), Vec::new());
+    let with_sources = |(_, settings): &(_, &ChannelSettings)| !settings.source.is_empty();
+    for (channel, settings) in channels.iter().filter(with_sources) {
+        let shown = folder.join(format!("{channel}.toml"));
+        let read = document::text(&shown, &shown).map_err(|mistake| vec![mistake]);
+        let read = read.and_then(|text| {
+            let (text, shown) = (text.as_str(), shown.as_path());
+            let page = Page {
+                channel,
+                text,
+                shown,
+                base,
+            };
+            plan::read(page, &settings.source)
+        });
+        match read {
+            Ok(found) => plans.extend(found),
+            Err(found) => mistakes.extend(found),
         }
+    }
+    if plans.len() > plan::SOURCES_MAX {
+        let message = format!("there are more than {} sources", plan::SOURCES_MAX);
+        mistakes.push(Diagnostic::new(message));
+    }
+    match mistakes.is_empty() {
+        true => Ok(plans),
+        false => Err(mistakes),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Diagnostic, Place, did_you_mean};
+use crate::event::Value;
 
 /// Largest settings file, in bytes.
 pub const DOCUMENT_BYTES_MAX: u64 = 1024 * 1024;
@@ -43,7 +44,26 @@ pub fn parse<T: DeserializeOwned>(text: &str, shown: &Path) -> Result<T, Diagnos
     toml::from_str(text).map_err(|error| mistake(&error, text, shown))
 }
 
-fn mistake(error: &toml::de::Error, text: &str, shown: &Path) -> Diagnostic {
+/// A piece of TOML as an event's data; times are text.
+pub fn value_of(value: &toml::Value) -> Value {
+    match value {
+        toml::Value::String(text) => Value::from(text.as_str()),
+        toml::Value::Integer(number) => Value::Int(*number),
+        toml::Value::Float(number) => Value::Float(*number),
+        toml::Value::Boolean(yes) => Value::Bool(*yes),
+        toml::Value::Datetime(time) => Value::Text(time.to_string()),
+        toml::Value::Array(items) => Value::List(items.iter().map(value_of).collect()),
+        toml::Value::Table(table) => Value::Map(
+            table
+                .iter()
+                .map(|(name, value)| (name.clone(), value_of(value)))
+                .collect(),
+        ),
+    }
+}
+
+/// What the TOML library found wrong in `text`, with its place and a suggestion.
+pub(crate) fn mistake(error: &toml::de::Error, text: &str, shown: &Path) -> Diagnostic {
     let message = error
         .message()
         .lines()

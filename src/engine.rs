@@ -17,13 +17,14 @@ use crate::bundle::Script;
 use crate::event::{Event, Value};
 use crate::fault::ScriptError;
 use crate::gate::{Answer, CONDITION, Gate, HostWord, Question};
+use crate::leak::{self, Scale};
 use crate::lexicon;
 use crate::resolver::ScriptResolver;
 use crate::script::convert::{from_dynamic, to_dynamic};
 use crate::script::events::Events;
 use crate::script::handle;
 use crate::script::{self, complain};
-use crate::step::{self, Stop};
+use crate::step::{self, Ended, Stop};
 
 /// Nested function calls.
 pub const CALL_LEVELS_MAX: usize = 32;
@@ -40,6 +41,9 @@ pub const MODULES_MAX: usize = 32;
 /// Recorded with every run, so that a later engine knows how to keep it going: hashing seed,
 /// optimisation level and word versions as they are today.
 pub const ENGINE_FLAGS: i64 = 1;
+
+/// What an error takes at most beside what was thrown: the script's text, and words.
+const FAULT_BYTES: isize = 512 * 1024;
 
 /// Makes closure names the same in every process; they would be random otherwise.
 const HASHING_SEED: [u64; 4] = [0x7669_6769, 0x6576_656e, 0x7466_6c6f, 0x7772_756e];
@@ -61,6 +65,22 @@ pub enum StepEnd {
     Stopped,
     /// It failed: an error it did not catch, or a limit.
     Failed(ScriptError),
+}
+
+impl StepEnd {
+    /// More than what it carries takes, in bytes.
+    fn allowance(&self) -> isize {
+        match self {
+            StepEnd::Done(value) => leak::generous(value),
+            StepEnd::Stopped => 0,
+            StepEnd::Failed(error) => fault_allowance(error),
+        }
+    }
+}
+
+/// An error carries what was thrown, and the text that it stands in.
+fn fault_allowance(error: &ScriptError) -> isize {
+    leak::generous(&error.thrown).saturating_add(FAULT_BYTES)
 }
 
 /// What a step begins with.
@@ -97,6 +117,10 @@ impl Engine {
 
     /// Runs a script from the top. Must be called on a thread with a large stack.
     pub fn step<G: Gate>(&self, script: &Script, input: Input, gate: G) -> (StepEnd, Option<G>) {
+        if let Some(why) = script.leaked.refusal() {
+            return (StepEnd::Failed(ScriptError::sentence(why)), Some(gate));
+        }
+        let scale = Scale::begin();
         let mut scope = Scope::new();
         for (name, value) in bind(script, input.events) {
             scope.push_constant_dynamic(name, value);
@@ -112,14 +136,21 @@ impl Engine {
             }
             Err(error) => self.failed(script, &error),
         };
-        let (gate, stop) = step::end();
+        let Ended {
+            gate,
+            stop,
+            outside,
+        } = step::end();
         let end = match stop {
             None => end,
             Some(Stop::Asked) => StepEnd::Stopped,
             Some(limit) => StepEnd::Failed(stopped(limit, end)),
         };
         let gate = gate.and_then(|gate| (gate as Box<dyn Any>).downcast::<G>().ok());
-        (end, gate.map(|gate| *gate))
+        let gate = gate.map(|gate| *gate);
+        let allowed = outside.saturating_add(end.allowance());
+        scale.end(allowed, (&script.bundle.name, &script.leaked));
+        (end, gate)
     }
 
     /// Calls the script's `fn filter(event)`, without running its top level; true if it has none.
@@ -135,6 +166,10 @@ impl Engine {
         if !script.has_filter {
             return Ok(true);
         }
+        if let Some(why) = script.leaked.refusal() {
+            return Err(ScriptError::sentence(why));
+        }
+        let scale = Scale::begin();
         // What comes in is not the script's doing: its limit counts from here.
         let event = to_dynamic(event);
         step::begin(None, thinking);
@@ -146,14 +181,17 @@ impl Engine {
             "filter",
             (event,),
         );
-        let (_, stop) = step::end();
-        if let Some(limit) = stop {
-            return Err(ScriptError::sentence(limit.sentence()));
-        }
-        let verdict = verdict.map_err(|error| ScriptError::from_rhai(&script.bundle, &error))?;
-        verdict.as_bool().map_err(|found| {
-            ScriptError::sentence(format!("`filter` must give true or false, not {found}"))
-        })
+        let stop = step::end().stop;
+        let verdict = match (verdict, stop) {
+            (_, Some(limit)) => Err(ScriptError::sentence(limit.sentence())),
+            (Err(error), None) => Err(ScriptError::from_rhai(&script.bundle, &error)),
+            (Ok(verdict), None) => verdict.as_bool().map_err(|found| {
+                ScriptError::sentence(format!("`filter` must give true or false, not {found}"))
+            }),
+        };
+        let allowed = verdict.as_ref().map_or_else(fault_allowance, |_| 0);
+        scale.end(allowed, (&script.bundle.name, &script.leaked));
+        verdict
     }
 
     fn failed(&self, script: &Script, error: &EvalAltResult) -> StepEnd {

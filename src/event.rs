@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 
 /// Deepest nesting of lists and maps that a body may have.
@@ -31,8 +32,8 @@ pub enum Value {
     Char(char),
     /// Unicode text.
     Text(String),
-    /// Bytes that are not text.
-    Bytes(Vec<u8>),
+    /// Bytes that are not text, shared by copies; in a box, so that other values stay small.
+    Bytes(Box<Bytes>),
     /// An ordered list.
     List(Vec<Value>),
     /// Named values, always sorted by name, so that iterating is deterministic.
@@ -104,7 +105,7 @@ impl Value {
 
     /// As JSON: bytes become base64 text, a float that JSON cannot say becomes `null`.
     pub fn to_json(&self) -> serde_json::Value {
-        use base64::Engine as _;
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
         use serde_json::Value as Json;
         match self {
             Value::Null => Json::Null,
@@ -113,9 +114,7 @@ impl Value {
             Value::Float(number) => Json::from(*number),
             Value::Char(char) => Json::String(char.to_string()),
             Value::Text(text) => Json::String(text.clone()),
-            Value::Bytes(bytes) => {
-                Json::String(base64::engine::general_purpose::STANDARD.encode(bytes))
-            }
+            Value::Bytes(bytes) => Json::String(STANDARD.encode(&**bytes)),
             Value::Secret(_) => Json::String("***".to_owned()),
             Value::List(items) => Json::Array(items.iter().map(Value::to_json).collect()),
             Value::Map(map) => Json::Object(
@@ -188,6 +187,18 @@ impl From<&str> for Value {
 impl From<String> for Value {
     fn from(text: String) -> Value {
         Value::Text(text)
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Value {
+        Value::from(Bytes::from(bytes))
+    }
+}
+
+impl From<Bytes> for Value {
+    fn from(bytes: Bytes) -> Value {
+        Value::Bytes(Box::new(bytes))
     }
 }
 

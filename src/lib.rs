@@ -9,13 +9,19 @@
 
 // what everything speaks of
 pub mod clock;
+pub mod document;
 pub mod encoding;
 pub mod error;
 pub mod event;
 pub mod secret;
 
 pub mod duration;
+pub mod hex;
 pub mod memory;
+pub mod stop;
+
+// the wire of a broker, which senders, doors and actions share
+pub mod amqp;
 
 // thinking: a script, and the gate between it and the world
 pub mod bundle;
@@ -24,6 +30,7 @@ pub mod engine;
 pub mod fault;
 pub mod gate;
 pub mod host;
+pub mod leak;
 mod lexicon;
 mod resolver;
 pub mod step;
@@ -32,7 +39,6 @@ mod vocabulary;
 
 // what people write
 pub mod config;
-pub mod document;
 pub mod flow;
 pub mod settings;
 
@@ -78,18 +84,35 @@ pub mod versions;
 pub mod waits;
 mod wake;
 
+// trying without acting
+pub mod actor;
+pub mod cases;
+pub mod compare;
+pub mod difference;
+pub mod exact;
+pub mod expect;
+pub mod record;
+mod recorded;
+pub mod rehearsal;
+pub mod transcript;
+pub mod world;
+
 // everything together
 pub mod api;
+mod archive;
 pub mod attendance;
 pub mod connect;
+pub mod doors;
+mod health;
 pub mod intake;
 mod operate;
+mod patrol;
+mod post;
 pub mod server;
 pub mod state;
 pub mod story;
 
 // what is started
-pub mod cases;
 pub mod cli;
 
 // sockets: one file and one line in ALL to add one

@@ -17,12 +17,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use crate::error::Diagnostic;
 use crate::settings::HttpSettings;
+use crate::stop::told;
 
 /// Connections at the same time.
 pub const CONNECTIONS_MAX: usize = 10_000;
@@ -35,8 +36,52 @@ pub const HEADERS_MAX: usize = 64;
 
 /// A bound socket, with TLS if the settings say so.
 pub struct Listener {
+    open: Open,
+    changer: mpsc::Sender<Change>,
+    changes: mpsc::Receiver<Change>,
+}
+
+/// What new connections meet.
+struct Open {
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
+    /// Tells the connections of this socket to end.
+    close: watch::Sender<bool>,
+}
+
+/// What a listener that serves changes to.
+pub struct Change {
+    /// Another address, bound already.
+    socket: Option<TcpListener>,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Change {
+    /// From `old` settings to `new` ones: the certificate is read again, and an address that was
+    /// changed is bound.
+    ///
+    /// # Errors
+    /// The certificate cannot be used, or the address is not to be had.
+    pub async fn prepare(old: &HttpSettings, new: &HttpSettings) -> Result<Change, Diagnostic> {
+        let tls = tls(new)?;
+        let socket = match old.listen == new.listen {
+            true => None,
+            false => Some(bind(new.listen).await?),
+        };
+        Ok(Change { socket, tls })
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Diagnostic> {
+    TcpListener::bind(address).await.map_err(|why| {
+        let cannot = Diagnostic::new(format!("cannot listen on {address}: {why}"));
+        match why.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                cannot.help("if this server holds the port by another address, restart it")
+            }
+            _ => cannot,
+        }
+    })
 }
 
 impl Listener {
@@ -48,55 +93,94 @@ impl Listener {
         settings: &HttpSettings,
         tls: Option<TlsAcceptor>,
     ) -> Result<Listener, Diagnostic> {
-        let cannot = |why| Diagnostic::new(format!("cannot listen on {}: {why}", settings.listen));
-        let socket = TcpListener::bind(settings.listen).await.map_err(cannot)?;
-        Ok(Listener { socket, tls })
+        let socket = bind(settings.listen).await?;
+        let (changer, changes) = mpsc::channel(1);
+        Ok(Listener {
+            open: Open::new(socket, tls),
+            changer,
+            changes,
+        })
     }
 
     /// Where it listens; the port is real even if 0 was asked for.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.socket.local_addr().ok()
+        self.open.socket.local_addr().ok()
     }
 
-    /// True if it speaks TLS.
-    pub fn has_tls(&self) -> bool {
-        self.tls.is_some()
+    /// Where changes go while it serves.
+    pub fn changer(&self) -> mpsc::Sender<Change> {
+        self.changer.clone()
     }
 
     /// Serves `router` until `stop` changes, then lets each connection finish its request.
-    pub async fn serve(self, router: Router, mut stop: watch::Receiver<bool>) {
+    pub async fn serve(mut self, router: Router, mut stop: watch::Receiver<bool>) {
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-                break;
-            };
-            let accepted = tokio::select! {
-                accepted = self.socket.accept() => accepted,
+            tokio::select! {
+                accepted = self.open.accept(&permits) => {
+                    if let Some(accepted) = accepted {
+                        self.open.begin(accepted, router.clone());
+                    }
+                }
+                Some(change) = self.changes.recv() => self.open.change(change),
                 () = told(&mut stop) => break,
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    let connection = Connection {
-                        peer,
-                        router: router.clone(),
-                        permit,
-                        stop: stop.clone(),
-                    };
-                    tokio::spawn(connection.begin(stream, self.tls.clone()));
-                }
-                // Out of file descriptors: others must end first, and trying at once would spin.
-                Err(why) => {
-                    tracing::warn!("cannot accept a connection: {why}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
             }
         }
-        drop(self.socket);
+        self.open.close.send_replace(true);
+        drop(self.open.socket);
         // All permits back means that all connections have ended.
         let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
         let _ = permits.acquire_many(all).await;
     }
 }
+
+impl Open {
+    fn new(socket: TcpListener, tls: Option<TlsAcceptor>) -> Open {
+        let (close, _) = watch::channel(false);
+        Open { socket, tls, close }
+    }
+
+    /// The next connection, once there is room for one.
+    async fn accept(&self, permits: &Arc<Semaphore>) -> Option<Accepted> {
+        let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+        match self.socket.accept().await {
+            Ok((stream, peer)) => Some((stream, peer, permit)),
+            // Out of file descriptors: others must end first, and trying at once would spin.
+            Err(why) => {
+                tracing::warn!("cannot accept a connection: {why}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                None
+            }
+        }
+    }
+
+    fn begin(&self, (stream, peer, permit): Accepted, router: Router) {
+        let connection = Connection {
+            peer,
+            router,
+            permit,
+            stop: self.close.subscribe(),
+        };
+        tokio::spawn(connection.begin(stream, self.tls.clone()));
+    }
+
+    /// New connections meet the new address and certificate; those of an address that is left end
+    /// with the request they are at.
+    fn change(&mut self, change: Change) {
+        let Some(socket) = change.socket else {
+            self.tls = change.tls;
+            return;
+        };
+        self.close.send_replace(true);
+        *self = Open::new(socket, change.tls);
+        if let Ok(address) = self.socket.local_addr() {
+            tracing::info!(%address, "listens on another address");
+        }
+    }
+}
+
+/// A connection, who is at its other end, and its place among those that may be open.
+type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
 
 struct Connection {
     peer: SocketAddr,
@@ -150,11 +234,6 @@ impl Connection {
         }
         drop(permit);
     }
-}
-
-/// Waits until the server is told to stop.
-async fn told(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// What the settings say about TLS; `None` if they want none.

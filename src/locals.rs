@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::event::{Incoming, Meta, Value};
 use crate::gate::Question;
 use crate::replay::Locals;
+use crate::step;
 use crate::store::Store;
 use crate::store::codec::{decode_value, encode_value};
 use crate::wait;
@@ -49,7 +50,7 @@ impl Locals for RunLocals {
             "now" => Ok(Value::Int(self.clock.now().as_second())),
             "uuid" => Ok(Value::Text(uuid::Uuid::new_v4().to_string())),
             "random" => random(argument(0)),
-            "after" => self.after(argument(0)),
+            "after" => wait::after(self.clock.now(), argument(0)),
             "emit" => self.emit(argument(0), argument(1)),
             "state::get" => text(argument(0), "key").and_then(|key| self.get(key)),
             "state::set" => {
@@ -81,27 +82,26 @@ impl RunLocals {
         Ok(Value::Null)
     }
 
-    /// A handle with the time at which it comes true.
-    fn after(&self, lasting: &Value) -> Result<Value, String> {
-        let due = wait::due(self.clock.now(), lasting)?;
-        Ok(Value::from([
-            ("after", lasting.clone()),
-            ("due", Value::Int(due.as_millisecond())),
-        ]))
-    }
-
+    /// What the flow keeps under `key`. A store that cannot tell is none of the script's business: it
+    /// could catch that, and its journal would not know. So the step ends, and the run with it
+    /// until it is taken up again.
     fn get(&self, key: &str) -> Result<Value, String> {
         if let Some(kept) = self.effects().state.get(key) {
             return Ok(kept.clone().unwrap_or_default());
         }
-        let kept = self
-            .store
-            .state(&self.flow, key)
-            .map_err(|why| why.to_string())?;
-        let value = kept.map(|bytes| decode_value(&bytes)).transpose();
-        value
-            .map(Option::unwrap_or_default)
-            .map_err(|why| why.to_string())
+        self.read(key).inspect_err(|why| {
+            let (run, flow) = (&self.run, &self.flow);
+            tracing::error!(run, flow, key, "what the flow keeps cannot be read: {why}");
+            step::interrupt();
+        })
+    }
+
+    fn read(&self, key: &str) -> Result<Value, String> {
+        let kept = self.store.state(&self.flow, key);
+        let bytes = kept.map_err(|why| why.to_string())?;
+        let value = bytes.map(|bytes| decode_value(&bytes)).transpose();
+        let value = value.map_err(|why| why.to_string())?;
+        Ok(value.unwrap_or_default())
     }
 
     fn set(&self, key: &str, value: Option<&Value>) -> Result<Value, String> {

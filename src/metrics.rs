@@ -18,6 +18,15 @@ pub struct InChannel {
     pub channel: String,
 }
 
+/// A label that names a source.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfSource {
+    /// `channel/name`.
+    pub source: String,
+    /// Its kind.
+    pub kind: String,
+}
+
 /// A label that names an end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
@@ -44,10 +53,20 @@ pub struct Metrics {
     pub depth: Family<InChannel, Gauge>,
     /// Events that a full channel let go.
     pub dropped: Family<InChannel, Gauge>,
+    /// 1 while a source's door stands, 0 while it is closed.
+    pub sources_up: Family<OfSource, Gauge>,
+    /// What went wrong at sources.
+    pub source_failures: Family<OfSource, Counter>,
     /// Steps of scripts.
     pub steps: Counter,
+    /// Memory that scripts left behind.
+    pub leaked: Gauge,
     /// Tries of actions that failed.
     pub failures: Counter,
+    /// Things found wrong in the store.
+    pub store_damage: Gauge,
+    /// 1 once everything in the store was read and is whole.
+    pub store_verified: Gauge,
     actions: Histogram,
     ended: Family<Ended, Counter>,
 }
@@ -61,12 +80,18 @@ impl Default for Metrics {
             refused: Family::default(),
             depth: Family::default(),
             dropped: Family::default(),
+            sources_up: Family::default(),
+            source_failures: Family::default(),
             steps: Counter::default(),
+            leaked: Gauge::default(),
             failures: Counter::default(),
+            store_damage: Gauge::default(),
+            store_verified: Gauge::default(),
             actions: Histogram::new(exponential_buckets(0.001, 4.0, 10)),
             ended: Family::default(),
         };
         metrics.register();
+        metrics.register_store();
         metrics
     }
 }
@@ -98,7 +123,22 @@ impl Metrics {
             "Events that a full channel let go",
             self.dropped.clone(),
         );
+        registry.register(
+            "source_up",
+            "1 while a source's door stands",
+            self.sources_up.clone(),
+        );
+        registry.register(
+            "source_failures",
+            "What went wrong at sources",
+            self.source_failures.clone(),
+        );
         registry.register("steps", "Steps of scripts", self.steps.clone());
+        registry.register(
+            "leaked_bytes",
+            "Memory that scripts left behind in closures that hold themselves",
+            self.leaked.clone(),
+        );
         registry.register(
             "action_failures",
             "Tries of actions that failed",
@@ -110,6 +150,20 @@ impl Metrics {
             self.actions.clone(),
         );
         registry.register("runs_ended", "Runs by how they ended", self.ended.clone());
+    }
+
+    fn register_store(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "store_damage",
+            "Things found wrong in the store",
+            self.store_damage.clone(),
+        );
+        registry.register(
+            "store_verified",
+            "1 once everything in the store was read and is whole",
+            self.store_verified.clone(),
+        );
     }
 
     /// A try of an action took this long.

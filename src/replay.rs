@@ -6,8 +6,7 @@
 use crate::clock::Clock;
 use crate::event::Value;
 use crate::gate::{Answer, Gate, Question};
-use crate::journal::{COMMANDS_MAX, Command, Entry, Journal};
-use crate::store::codec::encode_value;
+use crate::journal::{COMMANDS_MAX, Command, Entry, Journal, Outcome};
 
 /// Answers what needs nobody outside: `now`, `uuid`, `state::get`, `emit` …
 pub trait Locals: Send {
@@ -104,6 +103,11 @@ impl Replay {
         self
     }
 
+    /// How many commands the script has been answered.
+    pub fn reached(&self) -> usize {
+        self.cursor
+    }
+
     /// What came of judging.
     pub fn verdict(self) -> Judged {
         self.judging
@@ -149,7 +153,7 @@ impl Replay {
         let Some(command) = self.journal.command(at) else {
             return Answer::Stop;
         };
-        if !same(&command.question, question) {
+        if !command.question.is_same(question) {
             let (recorded, asked) = (show(&command.question), show(question));
             self.asked = Asked::Diverged(Divergence {
                 at,
@@ -169,49 +173,70 @@ impl Replay {
                 self.cursor += 1;
                 result.map_or_else(Answer::Error, Answer::Value)
             }
-            None => self.question_for_closure(at).unwrap_or_else(|| {
-                self.asked = Asked::Command(at);
-                Answer::Stop
-            }),
+            None => self.still_open(at, question),
         }
     }
 
-    fn new_command(&mut self, question: Question) -> Answer {
-        let at = self.clock.now();
-        let answer = match question.word.as_str() {
-            "carried" => Some(Ok(self
-                .journal
-                .continued()
-                .map_or(Value::Null, |continued| continued.state.clone()))),
-            _ => self.locals.answer(&question),
+    /// What to do about a command without an outcome.
+    fn still_open(&mut self, at: usize, question: &Question) -> Answer {
+        if let Some(judged) = self.question_for_closure(at) {
+            return judged;
+        }
+        // A failure of a local word that is open once more, because a person retried the run.
+        if let Some(result) = self.local(question) {
+            return self.local_outcome(at, result);
+        }
+        self.asked = Asked::Command(at);
+        Answer::Stop
+    }
+
+    fn local(&mut self, question: &Question) -> Option<Result<Value, Value>> {
+        if question.word == "carried" {
+            let continued = self.journal.continued();
+            let state = continued.map(|continued| continued.state.clone());
+            return Some(Ok(state.unwrap_or_default()));
+        }
+        let complaint = |why: String| {
+            Value::from([
+                ("message", Value::from(why)),
+                ("verb", Value::from(question.word.as_str())),
+            ])
         };
-        match answer {
+        let answer = self.locals.answer(question)?;
+        Some(answer.map_err(complaint))
+    }
+
+    fn local_outcome(&mut self, at: usize, result: Result<Value, Value>) -> Answer {
+        self.cursor = at + 1;
+        self.journal.add(Entry::Outcome(Outcome {
+            at: self.clock.now(),
+            of: at as u64,
+            attempts: 0,
+            result: result.clone(),
+        }));
+        result.map_or_else(Answer::Error, Answer::Value)
+    }
+
+    fn new_command(&mut self, question: Question) -> Answer {
+        let (at, index) = (self.clock.now(), self.cursor);
+        let local = self.local(&question);
+        let answer = local.clone().and_then(Result::ok);
+        self.journal.add(Entry::Command(Command {
+            at,
+            question,
+            answer,
+        }));
+        match local {
             None => {
-                self.asked = Asked::Command(self.cursor);
-                self.journal.add(Entry::Command(Command {
-                    at,
-                    question,
-                    answer: None,
-                }));
+                self.asked = Asked::Command(index);
                 Answer::Stop
             }
             Some(Ok(value)) => {
                 self.cursor += 1;
-                self.journal.add(Entry::Command(Command {
-                    at,
-                    question,
-                    answer: Some(value.clone()),
-                }));
                 Answer::Value(value)
             }
-            // A local word that complains is a mistake in the script, the same in every replay.
-            Some(Err(why)) => {
-                let pairs = [
-                    ("verb", Value::from(question.word)),
-                    ("message", Value::from(why)),
-                ];
-                Answer::Error(Value::from(pairs))
-            }
+            // What a script is told is written down, a complaint too: it may catch it and go on.
+            Some(Err(why)) => self.local_outcome(index, Err(why)),
         }
     }
 }
@@ -251,20 +276,6 @@ impl Gate for Replay {
             self.journal.add(Entry::Console(line.to_owned()));
         }
     }
-}
-
-/// The same question, as far as a replay must see the same one.
-fn same(recorded: &Question, asked: &Question) -> bool {
-    let encoded = |question: &Question| {
-        question
-            .arguments
-            .iter()
-            .map(encode_value)
-            .collect::<Vec<_>>()
-    };
-    // Bytes, because a float that is no number does not equal itself.
-    recorded.word == asked.word
-        && (recorded.arguments == asked.arguments || encoded(recorded) == encoded(asked))
 }
 
 /// Characters of one side of a divergence.

@@ -30,6 +30,7 @@ use crate::intake::Intake;
 use crate::journal::{Entry, Journal};
 use crate::listener::{self, Listener};
 use crate::metrics::Metrics;
+use crate::patrol;
 use crate::run::Conductor;
 use crate::state::{CannotStart, State, load};
 use crate::store::{Batch, Options, Store, StoreError};
@@ -79,15 +80,18 @@ impl Server {
         let address = listener.address().unwrap_or(house.settings.http.listen);
         note_strikes(&conductor, struck).await?;
         let (working, worked) = mpsc::channel(1);
-        let attendance = Arc::new(Attendance::new(Arc::clone(&conductor), working));
+        let attendance = Arc::new(Attendance::new(Arc::clone(&conductor), working.clone()));
         let going_on = attendance.take_over(&house.flows, woken).await?;
-        let state = Arc::new(State::new(conductor, attendance, settings, house));
+        let (from, listening) = ((settings, house), listener.changer());
+        let state = Arc::new(State::new(conductor, attendance, from, listening));
         let mut intake = Intake::new(state.house().settings.spool_folder());
         // What the last process had taken in and not yet removed is met before anything newer.
         let first = intake.look(&state.conductor.channels);
         let _ = tokio::time::timeout(FIRST_LOOK_MAX, first).await;
+        state.doors.attend(&state.house().sources).await;
         let mut tasks = begin_tasks(&state, listener, intake, &stopping);
         tasks.extend(going_on);
+        patrol::begin(&state, working, stopping);
         tracing::info!(%address, "ready");
         Ok(Server {
             address,
@@ -106,6 +110,7 @@ impl Server {
     /// Stops: no more callers, runs come to a place where they can stop, everything is flushed.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
+        self.state.doors.ended().await;
         if tokio::time::timeout(DRAIN_SECONDS_MAX, self.state.attendance.ended())
             .await
             .is_err()

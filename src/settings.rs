@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::action;
 use crate::duration::Lasting;
 use crate::error::Diagnostic;
+use crate::hex;
 use crate::secret::Secret;
 
 /// Where the server listens if nothing is said.
@@ -43,6 +44,8 @@ pub struct Settings {
     pub canopsis: Option<action::canopsis::Settings>,
     /// `mail::send`
     pub smtp: Option<action::mail::Settings>,
+    /// `amqp::publish`
+    pub amqp: Option<action::amqp::Settings>,
     /// `file::append`
     pub file: Option<action::file::Settings>,
     /// Names that flows use by `secret("name")`: each key ends in `_file` or `_env`.
@@ -71,6 +74,7 @@ impl Default for Settings {
             pagerduty: None,
             canopsis: None,
             smtp: None,
+            amqp: None,
             file: None,
             secret: BTreeMap::new(),
             proxy: action::http::Proxy::default(),
@@ -151,6 +155,13 @@ pub struct TokenSettings {
     /// Requests per second it may make; more are answered 429. Absent means no limit.
     #[serde(default)]
     pub requests_per_second_max: Option<std::num::NonZeroU32>,
+}
+
+impl TokenSettings {
+    /// The hash; nothing if it is not written as one.
+    pub fn hash_bytes(&self) -> Option<[u8; 32]> {
+        hex::decode(self.hash.strip_prefix("sha256:")?)
+    }
 }
 
 /// `[spool]`
@@ -244,6 +255,20 @@ impl Settings {
         }
     }
 
+    /// The keys in which `new` differs and that a running server does not take up.
+    pub fn changed_for_the_next_start(&self, new: &Settings) -> Vec<&'static str> {
+        let keys = [
+            ("data", self.data != new.data),
+            ("[spool] folder", self.spool_folder() != new.spool_folder()),
+            (
+                "[store] disk_max",
+                self.store.disk_max != new.store.disk_max,
+            ),
+        ];
+        let changed = keys.into_iter().filter(|(_, changed)| *changed);
+        changed.map(|(key, _)| key).collect()
+    }
+
     /// The folder where senders leave events.
     pub fn spool_folder(&self) -> PathBuf {
         let system = Path::new("/var/spool/vigie");
@@ -303,8 +328,7 @@ impl Settings {
         }
         mistakes.extend(self.log.check());
         for token in &self.token {
-            let hex = token.hash.strip_prefix("sha256:").unwrap_or("");
-            if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            if token.hash_bytes().is_none() {
                 let message = format!(
                     "the token `{}` has no hash of the form sha256:…",
                     token.name

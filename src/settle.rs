@@ -11,7 +11,7 @@ use crate::event::{Event, EventId};
 use crate::run::Conductor;
 use crate::store::StoreError;
 use crate::wait::{Form, Wait};
-use crate::waits::Entered;
+use crate::waits::{Entered, NOTHING_MISSED};
 use crate::wake::Cause;
 
 impl Conductor {
@@ -30,7 +30,7 @@ impl Conductor {
     async fn settle_with(self: &Arc<Self>, wait: Wait, held_back: bool) {
         let wait = Arc::new(wait);
         let mut shown: Vec<u64> = wait.wants.iter().map(|want| want.from).collect();
-        loop {
+        while !*self.stop.borrow() {
             match self.show_past(&wait, &mut shown, held_back).await {
                 Ok(true) => return self.waits.settled(&wait),
                 Ok(false) => {}
@@ -77,6 +77,8 @@ impl Conductor {
     ) -> Result<bool, StoreError> {
         for (index, want) in wait.wants.iter().enumerate() {
             let Some(channel) = self.channels.get(&want.channel) else {
+                // A channel that is gone has nothing to show.
+                shown[index] = NOTHING_MISSED;
                 continue;
             };
             let next = self.open(&channel);

@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::access::Access;
 use crate::attendance::Attendance;
@@ -15,10 +16,13 @@ use crate::channel::Channels;
 use crate::clock::Clock;
 use crate::config::House;
 use crate::connect::services;
+use crate::doors::Doors;
 use crate::error::{Diagnostic, Exit};
+use crate::listener::Change;
 use crate::metrics::Metrics;
 use crate::run::Conductor;
 use crate::source::http::{Behind, Door};
+use crate::stop::told;
 use crate::store::StoreError;
 use crate::thinkers::Thinkers;
 
@@ -69,12 +73,18 @@ pub struct State {
     pub conductor: Arc<Conductor>,
     /// Flows at their channels.
     pub attendance: Arc<Attendance>,
+    /// The doors that channels open by themselves.
+    pub doors: Doors,
     /// The settings file that was named, for reloading.
     pub settings: Option<PathBuf>,
     /// The house as it is now.
     pub house: RwLock<Arc<House>>,
     /// Doors and who may come in.
     pub door: Arc<Door>,
+    /// How many things are wrong in the store, once that was found.
+    pub damage: OnceLock<usize>,
+    /// Where the listener hears of another address or certificate.
+    pub(crate) listening: mpsc::Sender<Change>,
 }
 
 impl Behind for Conductor {
@@ -96,21 +106,24 @@ impl State {
     pub(crate) fn new(
         conductor: Arc<Conductor>,
         attendance: Arc<Attendance>,
-        settings: Option<PathBuf>,
-        house: House,
+        (settings, house): (Option<PathBuf>, House),
+        listening: mpsc::Sender<Change>,
     ) -> State {
         let behind: Arc<dyn Behind> = Arc::clone(&conductor) as Arc<dyn Behind>;
         let door = Arc::new(Door {
             behind,
             access: RwLock::new(Arc::new(Access::new(&house.settings.token))),
-            body_bytes_max: house.settings.http.body_bytes_max,
+            body_bytes_max: AtomicUsize::new(house.settings.http.body_bytes_max),
         });
         State {
+            doors: Doors::new(Arc::clone(&conductor)),
             conductor,
             attendance,
             settings,
             house: RwLock::new(Arc::new(house)),
             door,
+            damage: OnceLock::new(),
+            listening,
         }
     }
 
@@ -129,6 +142,10 @@ impl State {
             .await
             .map_err(|cannot| cannot.mistakes)?;
         let services = services(&house)?;
+        let before = self.house();
+        let change = Change::prepare(&before.settings.http, &house.settings.http)
+            .await
+            .map_err(|mistake| vec![mistake])?;
         let store_failed = |why: StoreError| vec![Diagnostic::new(why.to_string())];
         self.conductor
             .channels
@@ -140,10 +157,18 @@ impl State {
             .map_err(store_failed)?;
         put(&self.conductor.services, Arc::new(services));
         put(&self.conductor.secrets, Arc::new(house.secrets.clone()));
+        self.doors.attend(&house.sources).await;
         put(
             &self.door.access,
             Arc::new(Access::new(&house.settings.token)),
         );
+        let bytes_max = house.settings.http.body_bytes_max;
+        self.door.body_bytes_max.store(bytes_max, Ordering::Relaxed);
+        // Fails only when the server is stopping.
+        let _ = self.listening.send(change).await;
+        for key in before.settings.changed_for_the_next_start(&house.settings) {
+            tracing::warn!("{key} was changed: it is taken up at the next start");
+        }
         put(&self.house, Arc::new(house));
         tracing::info!("took up the changed house");
         Ok(())
@@ -154,7 +179,7 @@ impl State {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(KEEP_EVERY) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = told(&mut stop) => return,
             }
             if let Err(why) = self.attendance.keep_cursors().await {
                 tracing::warn!("cursors were not kept: {why}");
@@ -170,7 +195,7 @@ impl State {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(RETAIN_EVERY) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = told(&mut stop) => return,
             }
             if let Err(why) = self.retain_once().await {
                 tracing::warn!("could not remove what is past its retention: {why}");

@@ -4,11 +4,12 @@
 //! stops it (through `map`, `sort` and their like), so a flag is kept here; every host word looks at
 //! it first, and the engine looks at it after every operation and after the evaluation.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use crate::event::Value;
 use crate::gate::{Answer, Gate, Question};
+use crate::leak;
 use crate::memory;
 
 /// Operations that one step may take; Rhai's own count misses those inside closures.
@@ -61,11 +62,26 @@ struct Step {
     stop: Option<Stop>,
     operations: u64,
     console_bytes: usize,
+    /// Bytes that the gate keeps, or that went through it; not the script's.
+    outside: isize,
     deadline: Instant,
     memory_at_start: isize,
 }
 
+/// What is left of a step.
+#[derive(Default)]
+pub struct Ended {
+    /// Its gate.
+    pub gate: Option<Box<dyn Gate>>,
+    /// What stopped it, if anything did.
+    pub stop: Option<Stop>,
+    /// Bytes that it asked for, printed or was told, and more; somebody may still have them.
+    pub outside: isize,
+}
+
 thread_local! {
+    /// Set by a gate that cannot answer now.
+    static INTERRUPTED: Cell<bool> = const { Cell::new(false) };
     static STEP: RefCell<Option<Step>> = const { RefCell::new(None) };
 }
 
@@ -76,16 +92,28 @@ pub fn begin(gate: Option<Box<dyn Gate>>, thinking: Duration) {
         stop: None,
         operations: 0,
         console_bytes: 0,
+        outside: 0,
         deadline: Instant::now() + thinking,
         memory_at_start: memory::live_bytes(),
     };
+    INTERRUPTED.set(false);
     STEP.with_borrow_mut(|slot| *slot = Some(step));
 }
 
-/// Ends the step and gives back its gate and what stopped it.
-pub fn end() -> (Option<Box<dyn Gate>>, Option<Stop>) {
+/// Ends the step of this thread.
+pub fn end() -> Ended {
     let step = STEP.with_borrow_mut(Option::take);
-    step.map_or((None, None), |step| (step.gate, step.stop))
+    step.map_or_else(Ended::default, |step| Ended {
+        gate: step.gate,
+        stop: step.stop,
+        outside: step.outside,
+    })
+}
+
+/// For a gate that is being asked and cannot tell now, because something of ours failed: the step
+/// ends without the script hearing of it, since what it made of that would not be in its journal.
+pub fn interrupt() {
+    INTERRUPTED.set(true);
 }
 
 /// Counts one operation; `Some` means that the script must not go on.
@@ -107,6 +135,7 @@ pub fn judged(verdict: Result<bool, Value>) {
                 Some(limit) => Err(limit.refusal()),
                 None => verdict,
             };
+            step.outside += verdict.as_ref().err().map_or(0, leak::generous);
             if let Some(gate) = step.gate.as_mut() {
                 gate.judged(verdict);
             }
@@ -149,7 +178,15 @@ impl Step {
         if self.stop.is_some() {
             return Some(Answer::Stop);
         }
-        let answer = self.gate.as_mut()?.ask(question);
+        let gate = self.gate.as_mut()?;
+        let asked: isize = question.arguments.iter().map(leak::generous).sum();
+        let before = memory::live_bytes();
+        let mut answer = gate.ask(question);
+        let kept = memory::live_bytes().wrapping_sub(before).max(0);
+        self.outside = self.outside.saturating_add(asked).saturating_add(kept);
+        if INTERRUPTED.replace(false) {
+            answer = Answer::Stop;
+        }
         if answer == Answer::Stop {
             self.stop = Some(Stop::Asked);
         }
@@ -160,7 +197,9 @@ impl Step {
         let room = self.console_bytes + line.len() <= CONSOLE_BYTES_MAX;
         if let (None, true, Some(gate)) = (self.stop, room, self.gate.as_mut()) {
             self.console_bytes += line.len();
+            let before = memory::live_bytes();
             gate.print(line);
+            self.outside += memory::live_bytes().wrapping_sub(before).max(0);
         }
     }
 }

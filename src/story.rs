@@ -11,9 +11,14 @@ use crate::journal::{COMMANDS_WARN, EndState, Entry, Journal};
 use crate::replay::show;
 use crate::run::{Conductor, Interrupted};
 use crate::state::State;
-use crate::store::{RunInfo, Store, StoreError};
+use crate::store::{Dead, RunInfo, Store, StoreError};
 use crate::tries::TriesRecord;
 use crate::wait::Wait;
+
+/// Runs that one page looks at, at most, for those in the wanted state.
+pub const SCANNED_RUNS_MAX: usize = 10_000;
+/// Of these, how many are read at once.
+const SCANNED_AT_ONCE: usize = 1_000;
 
 /// Every host word, for listings.
 pub fn actions() -> Vec<Json> {
@@ -26,7 +31,8 @@ pub fn actions() -> Vec<Json> {
     host::words().iter().map(row).collect()
 }
 
-/// An event with everything that happened because of it; `None` if it is not kept.
+/// An event with everything that happened because of it; `None` if it is not kept. Waits for the disk
+/// and for scripts that think: not for async callers.
 ///
 /// # Errors
 /// What the store cannot read.
@@ -160,40 +166,97 @@ fn line(entry: &Entry, command: usize) -> Json {
     }
 }
 
-/// Runs, newest first, in the wanted state (`live`, `done`, `failed`, `blocked`, `cancelled`).
+/// The part of a listing that is wanted.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// Rows at most.
+    pub limit: usize,
+    /// The run behind which it begins.
+    pub after: Option<RunId>,
+    /// For runs: `live`, `done`, `failed`, `blocked`, `cancelled`; all without one.
+    pub state: Option<String>,
+}
+
+/// Rows, and the run to go on after if there may be more.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// In order.
+    pub rows: Vec<Json>,
+    /// A page may have few rows, or none, and yet not be the last: looking for a rare state ends
+    /// after [`SCANNED_RUNS_MAX`].
+    pub next: Option<RunId>,
+}
+
+/// Runs, newest first; nothing if the run to begin behind is not known.
 ///
 /// # Errors
 /// What the store cannot read.
-pub fn runs(
-    store: &Store,
-    after: Option<&RunId>,
-    limit: usize,
-    wanted: Option<&str>,
-) -> Result<Vec<Json>, StoreError> {
-    let mut rows = Vec::new();
-    let mut after = after.cloned();
-    while rows.len() < limit {
-        let page = store.runs(after.as_ref(), limit)?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.run.clone());
-        let fitting = page
-            .iter()
-            .filter(|info| fits(info.end.map(|(end, _)| end), wanted));
-        rows.extend(fitting.map(row));
+pub fn runs(store: &Store, page: &Page) -> Result<Option<Listed>, StoreError> {
+    if let Some(run) = &page.after
+        && store.run(run)?.is_none()
+    {
+        return Ok(None);
     }
-    rows.truncate(limit);
-    Ok(rows)
+    let wanted = page.state.as_deref();
+    let at_once = wanted.map_or(page.limit + 1, |_| SCANNED_AT_ONCE);
+    let mut rows = Vec::new();
+    let mut last = page.after.clone();
+    for scanned in (0..).step_by(at_once) {
+        let some = store.runs(last.as_ref(), at_once)?;
+        if some.is_empty() {
+            break;
+        }
+        for info in some {
+            if rows.len() == page.limit || scanned >= SCANNED_RUNS_MAX {
+                return Ok(Some(Listed { rows, next: last }));
+            }
+            if fits(info.end.map(|(end, _)| end), wanted) {
+                rows.push(row(&info));
+            }
+            last = Some(info.run);
+        }
+    }
+    Ok(Some(Listed { rows, next: None }))
+}
+
+/// Dead letters, oldest first; nothing if there is none of the run to begin behind: one that was
+/// tried again meanwhile is no place to go on from.
+///
+/// # Errors
+/// What the store cannot read.
+pub fn dead(store: &Store, page: &Page) -> Result<Option<Listed>, StoreError> {
+    let after = match &page.after {
+        None => None,
+        Some(run) => match store.dead_letter_of(run)? {
+            None => return Ok(None),
+            letter => letter,
+        },
+    };
+    let letters = store.dead(after.as_ref(), page.limit)?;
+    let last = letters.last().filter(|_| letters.len() == page.limit);
+    let next = last.map(|letter| letter.run.clone());
+    let row = |letter: &Dead| {
+        let why = String::from_utf8_lossy(&letter.record);
+        json!({ "run": letter.run.as_str(), "at": letter.at.to_string(), "why": why })
+    };
+    let rows = letters.iter().map(row).collect();
+    Ok(Some(Listed { rows, next }))
 }
 
 /// Runs that wait, by id, with what each waits for.
-pub fn waiting(conductor: &Conductor, after: Option<&RunId>, limit: usize) -> Vec<Json> {
+pub fn waiting(conductor: &Conductor, page: &Page) -> Listed {
     let row = |wait: &Arc<Wait>| {
         json!({
             "run": wait.run.as_str(), "state": "waiting",
             "since": wait.since.to_string(), "waits_for": wait.describe(),
         })
     };
-    conductor.waits.list(after, limit).iter().map(row).collect()
+    let waits = conductor.waits.list(page.after.as_ref(), page.limit);
+    let last = waits.last().filter(|_| waits.len() == page.limit);
+    Listed {
+        next: last.map(|wait| wait.run.clone()),
+        rows: waits.iter().map(row).collect(),
+    }
 }
 
 fn row(info: &RunInfo) -> Json {

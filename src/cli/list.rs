@@ -8,10 +8,10 @@ use super::{Common, report};
 use crate::error::Exit;
 use crate::story;
 
-/// List channels, flows, actions, runs or dead letters.
+/// List channels, sources, flows, actions, runs or dead letters.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  vigie list channels\n  vigie list runs --state live\n  vigie list runs --waiting\n  \
+    after_help = "Examples:\n  vigie list channels\n  vigie list sources\n  vigie list runs --state live\n  vigie list runs --waiting\n  \
     vigie list dead --json | jq ."
 )]
 pub(super) struct List {
@@ -24,8 +24,8 @@ pub(super) struct List {
     #[arg(long, conflicts_with = "state")]
     waiting: bool,
     /// At most this many rows
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    limit: u16,
+    #[arg(long, default_value_t = 100, value_parser = rows)]
+    limit: usize,
     /// Go on after this run, as the last listing ended
     #[arg(long, value_name = "RUN")]
     after: Option<String>,
@@ -37,10 +37,16 @@ pub(super) struct List {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum What {
     Channels,
+    Sources,
     Flows,
     Actions,
     Runs,
     Dead,
+}
+
+fn rows(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=1000).contains(count));
+    count.ok_or_else(|| "give 1 to 1000".to_owned())
 }
 
 impl List {
@@ -59,8 +65,22 @@ impl List {
     }
 
     fn fetch(&self, common: &Common) -> Result<Json, Exit> {
-        let mut page = format!("limit={}", self.limit);
-        if let Some(after) = &self.after {
+        match self.what {
+            // The words of this program, with or without a server.
+            What::Actions => Ok(serde_json::json!({ "actions": story::actions() })),
+            What::Channels => Client::find(common)?.get("channels"),
+            What::Sources => Client::find(common)?.get("sources"),
+            What::Flows => Client::find(common)?.get("flows"),
+            What::Runs => self.runs(&Client::find(common)?),
+            What::Dead => {
+                Client::find(common)?.get(&self.page("dead", self.limit, self.after.as_deref()))
+            }
+        }
+    }
+
+    fn page(&self, what: &str, limit: usize, after: Option<&str>) -> String {
+        let mut page = format!("{what}?limit={limit}");
+        if let Some(after) = after {
             page.push_str(&format!("&after={}", super::client::segment(after)));
         }
         if let Some(state) = &self.state {
@@ -69,13 +89,23 @@ impl List {
         if self.waiting {
             page.push_str("&state=waiting");
         }
-        match self.what {
-            // The words of this program, with or without a server.
-            What::Actions => Ok(serde_json::json!({ "actions": story::actions() })),
-            What::Channels => Client::find(common)?.get("channels"),
-            What::Flows => Client::find(common)?.get("flows"),
-            What::Runs => Client::find(common)?.get(&format!("runs?{page}")),
-            What::Dead => Client::find(common)?.get(&format!("dead?{page}")),
+        page
+    }
+
+    /// Runs in a rare state may stand on any page: goes on until there are enough or no more.
+    fn runs(&self, client: &Client) -> Result<Json, Exit> {
+        let mut rows = Vec::new();
+        let mut after = self.after.clone();
+        loop {
+            let wanted = self.limit - rows.len();
+            let mut answer = client.get(&self.page("runs", wanted, after.as_deref()))?;
+            if let Json::Array(more) = answer["runs"].take() {
+                rows.extend(more);
+            }
+            after = answer["next"].as_str().map(str::to_owned);
+            if after.is_none() || rows.len() >= self.limit {
+                return Ok(serde_json::json!({ "runs": rows, "next": after }));
+            }
         }
     }
 
@@ -84,6 +114,10 @@ impl List {
             What::Channels => (
                 "channels",
                 &["name", "waiting", "kept", "flows", "paused", "about"],
+            ),
+            What::Sources => (
+                "sources",
+                &["name", "kind", "state", "last_event", "last_error", "place"],
             ),
             What::Flows => ("flows", &["name", "behind", "paused", "version"]),
             What::Actions => ("actions", &["call", "about"]),

@@ -2,9 +2,8 @@
 //!
 //! Words: `len text() base64() sub`. A body that is not JSON reaches a flow as this.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
+use bytes::Bytes;
 use rhai::{Engine, NativeCallContext};
 
 use super::{Result, Word, Words, complain};
@@ -16,14 +15,14 @@ pub const TEXT_BYTES_MAX: usize = 256 * 1024;
 /// Immutable bytes, cheap to copy. `type_of` says "blob".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob {
-    bytes: Arc<[u8]>,
+    bytes: Bytes,
     /// True if these bytes came as text and go back as text.
     is_text: bool,
 }
 
 impl Blob {
     /// Bytes that are just bytes.
-    pub fn bytes(bytes: Vec<u8>) -> Blob {
+    pub fn bytes(bytes: impl Into<Bytes>) -> Blob {
         Blob {
             bytes: bytes.into(),
             is_text: false,
@@ -33,7 +32,7 @@ impl Blob {
     /// Text that is too long to be a Rhai string.
     pub fn long_text(text: String) -> Blob {
         Blob {
-            bytes: text.into_bytes().into(),
+            bytes: text.into(),
             is_text: true,
         }
     }
@@ -41,6 +40,11 @@ impl Blob {
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The bytes, shared with this blob.
+    pub fn share(&self) -> Bytes {
+        self.bytes.clone()
     }
 
     /// True if these bytes stand for a long text.
@@ -121,7 +125,7 @@ fn sub(blob: Blob, start: i64, length: i64) -> Blob {
         .saturating_add(usize::try_from(length).unwrap_or(0))
         .min(blob.bytes.len());
     Blob {
-        bytes: blob.bytes[start..end].into(),
+        bytes: blob.bytes.slice(start..end),
         is_text: blob.is_text,
     }
 }

@@ -51,7 +51,7 @@ fn dynamic(value: &Value, text_max: usize) -> Dynamic {
         Value::Char(char) => (*char).into(),
         Value::Text(text) if text.len() > text_max => Dynamic::from(Blob::long_text(text.clone())),
         Value::Text(text) => ImmutableString::from(text.as_str()).into(),
-        Value::Bytes(bytes) => Dynamic::from(Blob::bytes(bytes.clone())),
+        Value::Bytes(bytes) => Dynamic::from(Blob::bytes((**bytes).clone())),
         Value::Secret(parts) => Dynamic::from(SecretText(parts.clone())),
         Value::List(items) => Dynamic::from_array(items.iter().map(inside).collect()),
         Value::Map(map) => {
@@ -119,7 +119,7 @@ fn compound(dynamic: &Dynamic, depth: usize) -> Result<Value, String> {
     if let Some(blob) = dynamic.read_lock::<Blob>() {
         return Ok(match blob.is_text() {
             true => Value::Text(String::from_utf8_lossy(blob.as_bytes()).into_owned()),
-            false => Value::Bytes(blob.as_bytes().to_vec()),
+            false => Value::from(blob.share()),
         });
     }
     if let Some(secret) = dynamic.read_lock::<SecretText>() {
@@ -129,7 +129,7 @@ fn compound(dynamic: &Dynamic, depth: usize) -> Result<Value, String> {
         return Ok(handle.value.clone());
     }
     if let Some(bytes) = dynamic.read_lock::<rhai::Blob>() {
-        return Ok(Value::Bytes(bytes.clone()));
+        return Ok(Value::from(bytes.clone()));
     }
     Err(format!(
         "{} cannot leave a script",

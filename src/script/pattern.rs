@@ -49,6 +49,11 @@ pub fn compiled(pattern: &str) -> Result<Regex, String> {
     Ok(regex)
 }
 
+/// Drops the compiled patterns that this thread keeps.
+pub(crate) fn forget() {
+    KEPT.with_borrow_mut(HashMap::clear);
+}
+
 /// The regular expression that a glob stands for: `*` any characters, `?` one, `[a-z]` one of
 /// these, `[!a-z]` one of the others, `\` takes the next one as it is. The whole text must match.
 ///

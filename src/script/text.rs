@@ -13,6 +13,7 @@ use sha2::Digest;
 use super::blob::Blob;
 use super::{Result, Word, Words, complain, pattern};
 use crate::encoding;
+use crate::hex;
 
 /// RFC 3986 §2.3: what needs no escape anywhere in a URL.
 const URL_SET: &AsciiSet = &NON_ALPHANUMERIC
@@ -189,12 +190,12 @@ fn register_bytes(engine: &mut Engine) {
         .register_fn("base64_decode", base64_decode)
         .register_fn("sha256", |context: NativeCallContext, value: Dynamic| {
             with_bytes(&context, &value, |bytes| {
-                hexadecimal(&sha2::Sha256::digest(bytes))
+                hex::encode(&sha2::Sha256::digest(bytes))
             })
         })
         .register_fn("md5", |context: NativeCallContext, value: Dynamic| {
             with_bytes(&context, &value, |bytes| {
-                hexadecimal(&md5::Md5::digest(bytes))
+                hex::encode(&md5::Md5::digest(bytes))
             })
         });
 }
@@ -239,10 +240,6 @@ pub(super) fn with_bytes<T>(
         context,
         format!("`{name}` takes text or a blob, not {kind}"),
     ))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn register_numbers(engine: &mut Engine) {

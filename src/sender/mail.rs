@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Caller, MAIL_BYTES_MAX, Patience, Post, pipe};
 use crate::error::Exit;
+use crate::hex;
 
 /// Variables of Postfix local(8) and Exim's pipe transport that become meta, under these names.
 pub const ENVELOPE: [&str; 19] = [
@@ -109,8 +110,7 @@ fn delivery_id(message_id: &str, recipient: Option<&str>) -> String {
         return id;
     }
     let hash = Sha256::digest(id.as_bytes());
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    format!("sha256:{}", hex::encode(&hash))
 }
 
 /// The Message-ID header, unfolded, without white space around; `None` if the mail has none.

@@ -34,8 +34,7 @@ pub enum JsonError {
 }
 
 /// The events in a JSON body. A byte order mark is skipped, the last of repeated keys wins, whole
-/// numbers beyond 64 bits stay text. With an array, each element gets the sender's message id
-/// with `#` and its place, so that the elements are not taken for copies of one another.
+/// numbers beyond 64 bits stay text.
 ///
 /// # Errors
 /// [`JsonError`]; nothing of the body is an event then.
@@ -44,8 +43,7 @@ pub fn decode(bytes: &[u8], meta: Meta) -> Result<Vec<Incoming>, JsonError> {
     let scan = Scan::of(bytes)?;
     let event = |(index, body): (usize, Value)| {
         let range = scan.elements.get(index).cloned();
-        let mut meta = meta.clone();
-        meta.message_id = meta.message_id.map(|id| format!("{id}#{index}"));
+        let meta = meta.clone();
         with_raw(Incoming { body, meta }, &scan, bytes, range)
     };
     match parse(bytes, &scan)? {
@@ -107,7 +105,7 @@ fn with_raw(
     if is_hit {
         let raw = bytes[range].trim_ascii().to_vec();
         let extra = &mut event.meta.extra;
-        extra.insert("raw".to_owned(), Value::Bytes(raw));
+        extra.insert("raw".to_owned(), Value::from(raw));
         extra.insert("decode_note".to_owned(), SURROGATE_NOTE.into());
     }
     event

@@ -10,6 +10,7 @@ pub mod word;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use mail_parser::decoders::html::html_to_text;
 
 use crate::event::{Incoming, Meta, Value};
@@ -78,8 +79,10 @@ pub fn header<'a>(mail: &'a BTreeMap<String, Value>, name: &str) -> Option<&'a V
 }
 
 fn read(bytes: &[u8], is_decoded: bool) -> Mail {
+    // Parts that stand in it as they are share its bytes.
+    let raw = Bytes::copy_from_slice(bytes);
     let mut walk = Walk::new(is_decoded);
-    let mail = tree::without_mbox_line(bytes);
+    let mail = &raw.slice_ref(tree::without_mbox_line(&raw));
     let part = match mail.len() > MAIL_BYTES_MAX {
         true => unread(mail, &mut walk),
         false => walk.part(mail, 0, "text/plain"),
@@ -89,7 +92,7 @@ fn read(bytes: &[u8], is_decoded: bool) -> Mail {
     map.insert("text".to_owned(), Value::Text(shown.text));
     map.insert("html".to_owned(), shown.html.into());
     map.insert("attachments".to_owned(), Value::List(shown.attachments));
-    map.insert("raw".to_owned(), Value::Bytes(bytes.to_vec()));
+    map.insert("raw".to_owned(), Value::from(raw));
     Mail {
         body: Value::Map(map),
         notes: walk.notes,
@@ -97,7 +100,7 @@ fn read(bytes: &[u8], is_decoded: bool) -> Mail {
 }
 
 /// A mail too large to take apart: its headers, and its body as bytes.
-fn unread(bytes: &[u8], walk: &mut Walk) -> Part {
+fn unread(bytes: &Bytes, walk: &mut Walk) -> Part {
     walk.notes.push(format!(
         "the mail is larger than {MAIL_BYTES_MAX} bytes; its body is kept as bytes"
     ));
@@ -107,7 +110,7 @@ fn unread(bytes: &[u8], walk: &mut Walk) -> Part {
         kind: String::new(),
         filename: None,
         is_attachment: false,
-        content: Content::Bytes(split.body.to_vec()),
+        content: Content::Bytes(bytes.slice_ref(split.body)),
     }
 }
 
@@ -129,7 +132,7 @@ fn fields(part: Part) -> BTreeMap<String, Value> {
     }
     let body = match part.content {
         Content::Text(text, _) => Value::Text(text),
-        Content::Bytes(bytes) => Value::Bytes(bytes),
+        Content::Bytes(bytes) => Value::from(bytes),
         Content::Parts(parts, _) => Value::List(
             parts
                 .into_iter()
@@ -193,13 +196,13 @@ impl Shown {
         }
     }
 
-    fn attach(&mut self, part: &Part, bytes: &[u8]) {
+    fn attach(&mut self, part: &Part, bytes: &Bytes) {
         let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         self.attachments.push(Value::from([
             ("filename", part.filename.clone().into()),
             ("type", part.kind.as_str().into()),
             ("size", size.into()),
-            ("bytes", Value::Bytes(bytes.to_vec())),
+            ("bytes", Value::from(bytes.clone())),
         ]));
     }
 }

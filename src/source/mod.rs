@@ -1,22 +1,43 @@
-//! Doors in. One file per kind of door, one line in [`ALL`].
+//! Doors in. One file per kind of door, one line in [`ALL`] for a kind that channels open themselves.
 //!
-//! A door is two things: `decode`, which turns bytes into an event and never fails (what cannot be
-//! decoded is kept raw with `decode_error`), and the socket it listens on. An answer "ok" is given
-//! only after the channel has said that the event is on disk.
+//! What every door shares is `decode`, which turns bytes into an event and never fails (what cannot
+//! be decoded is kept raw with `decode_error`). An answer "ok" is given only after the channel has
+//! said that the event is on disk.
 
+pub mod amqp;
+pub mod amqp_listen;
 pub mod asked;
+pub mod block;
+pub mod context;
+pub mod cron;
+pub mod door;
 pub mod http;
 pub mod json;
 pub mod mail;
 pub mod parcel;
+pub mod plan;
+pub mod poll;
 pub mod snmp;
 pub mod webhook;
 
+pub use block::Block;
+pub use context::Context;
+pub use door::{Door, Opened, Source, Trouble};
+pub use plan::Plan;
+
 use crate::event::{Incoming, Value};
+
+/// Every kind of `[[source]]`, in the order in which the documentation lists them.
+pub const ALL: &[&dyn Source] = &[
+    &cron::Cron,
+    &poll::Poll,
+    &amqp::Amqp,
+    &amqp_listen::AmqpListen,
+];
 
 /// Keeps what could not be decoded: the bytes become the body, the reason goes into `meta`.
 pub fn keep_raw(mut incoming: Incoming, bytes: &[u8], why: impl Into<String>) -> Incoming {
-    incoming.body = Value::Bytes(bytes.to_vec());
+    incoming.body = Value::from(bytes.to_vec());
     incoming
         .meta
         .extra

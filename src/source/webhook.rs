@@ -78,13 +78,10 @@ pub fn decode(kind: &str, bytes: &[u8], meta: Meta) -> Result<Vec<Incoming>, Hoo
     hook.ok_or_else(unknown)?.decode(bytes, meta)
 }
 
-/// One event of a body that carries several: the sender's id of the body becomes one of its own
-/// for each, so that they are not taken for copies of one another.
-fn one_of_many(meta: &Meta, index: usize, body: BTreeMap<String, Value>) -> Incoming {
-    let mut meta = meta.clone();
-    meta.message_id = meta.message_id.map(|id| format!("{id}#{index}"));
+/// One event of a body that may carry several.
+fn event(meta: &Meta, body: BTreeMap<String, Value>) -> Incoming {
     Incoming {
         body: Value::Map(body),
-        meta,
+        meta: meta.clone(),
     }
 }

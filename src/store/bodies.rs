@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::error::StoreError;
 use super::folder::{make_folder, remove_file, remove_folder, sync_folder, write_via};
 use super::record::Beside;
+use crate::hex;
 
 /// The name of a body file.
 pub(super) type Hash = [u8; 32];
@@ -23,21 +24,6 @@ pub(super) type Hash = [u8; 32];
 /// SHA-256 of `bytes`.
 pub(super) fn hash_of(bytes: &[u8]) -> Hash {
     Sha256::digest(bytes).into()
-}
-
-fn hex(hash: &Hash) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Option<Hash> {
-    let mut hash = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (index, byte) in hash.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
-    }
-    Some(hash)
 }
 
 #[derive(Debug, Default)]
@@ -98,7 +84,7 @@ impl Bodies {
     }
 
     fn path(&self, hash: &Hash) -> PathBuf {
-        let name = hex(hash);
+        let name = hex::encode(hash);
         self.folder.join(&name[..2]).join(name)
     }
 
@@ -209,16 +195,22 @@ impl Bodies {
     /// The names of all body files.
     pub(super) fn list(&self) -> Result<Vec<Hash>, StoreError> {
         let mut found = Vec::new();
-        for folder in entries(&self.folder)? {
-            if folder.is_dir() {
-                found.extend(
-                    entries(&folder)?.iter().filter_map(|path| {
-                        from_hex(path.file_name().and_then(|name| name.to_str())?)
-                    }),
-                );
-            }
-        }
+        self.each(|hash| found.push(*hash))?;
         Ok(found)
+    }
+
+    /// Shows each body file's name to `look`; there may be more than memory should hold.
+    pub(super) fn each(&self, mut look: impl FnMut(&Hash)) -> Result<(), StoreError> {
+        for folder in entries(&self.folder)? {
+            if !folder.is_dir() {
+                continue;
+            }
+            entries(&folder)?
+                .iter()
+                .filter_map(|path| hex::decode(path.file_name().and_then(|name| name.to_str())?))
+                .for_each(|hash| look(&hash));
+        }
+        Ok(())
     }
 
     /// Removes drafts that a crash left behind. Only before the first batch.

@@ -3,6 +3,7 @@
 //! Invariant: the body is encoded alone, so that equal bodies share one file; when an event was
 //! received, and the key of its message id, can be read without that file.
 
+use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::codec::{CODEC_VERSION, CodecError, Reader, Writer, check_version};
@@ -31,7 +32,7 @@ pub(super) fn encode(
     let mut content = Writer::new();
     let place = if with_body { &mut content } else { &mut head };
     place.raw(&meta);
-    content.byte(CODEC_VERSION).value(&event.body)?;
+    content.byte(CODEC_VERSION).share().value(&event.body)?;
     Ok((head.into_bytes(), content.into_bytes()))
 }
 
@@ -83,9 +84,10 @@ pub(super) fn head(bytes: &[u8]) -> Result<Head<'_>, CodecError> {
 }
 
 /// The event whose row has this head and content.
-pub(super) fn decode(id: EventId, head_bytes: &[u8], content: &[u8]) -> Result<Event, CodecError> {
+pub(super) fn decode(id: EventId, head_bytes: &[u8], content: &Bytes) -> Result<Event, CodecError> {
     let mut head = head(head_bytes)?;
-    let mut content = Reader::new(content);
+    let record = content;
+    let mut content = Reader::new(record);
     let place = if head.meta_with_body {
         &mut content
     } else {
@@ -93,7 +95,7 @@ pub(super) fn decode(id: EventId, head_bytes: &[u8], content: &[u8]) -> Result<E
     };
     let meta = decode_meta(place)?;
     check_version(&mut content)?;
-    let body = content.value()?;
+    let body = content.share(record).value()?;
     content.end()?;
     head.rest.end()?;
     Ok(Event { id, body, meta })

@@ -73,7 +73,7 @@ impl Shared {
         let mut row = record::decode(key, bytes)?;
         let (id, _) = split_number(key).ok_or_else(|| damaged("its key is no key".to_owned()))?;
         let head = std::mem::take(&mut row.stored.head);
-        let content = self.content(row)?;
+        let content = self.content(row)?.into();
         eventcodec::decode(id, &head, &content).map_err(|why| damaged(why.to_string()))
     }
 }

@@ -1,10 +1,12 @@
 //! JSON bodies as events.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use vigie::event::{Incoming, Meta, Value};
 use vigie::source::json::{EVENTS_MAX, JsonError, VALUES_MAX, decode, decode_or_keep};
+use vigie::source::parcel::Parcel;
 
 fn meta() -> Meta {
     Meta::new("http", Timestamp::UNIX_EPOCH)
@@ -49,15 +51,38 @@ fn array_is_all_or_none() {
 }
 
 #[test]
-fn elements_of_an_array_do_not_share_a_message_id() {
-    let mut meta = meta();
-    meta.message_id = Some("key".to_owned());
-    let events = decode(b"[1, 2]", meta).unwrap();
-    let ids: Vec<_> = events
-        .iter()
-        .map(|event| event.meta.message_id.as_deref())
-        .collect();
-    assert_eq!(ids, [Some("key#0"), Some("key#1")]);
+fn events_of_one_parcel_do_not_share_a_message_id_whichever_door_they_came_by() {
+    let ids = |body: &str, hook: Option<&str>| -> Vec<String> {
+        let parcel = Parcel {
+            content_type: "application/json".to_owned(),
+            source: String::new(),
+            peer: String::new(),
+            message_id: Some("key".to_owned()),
+            received_at: Timestamp::UNIX_EPOCH,
+            extra: BTreeMap::new(),
+            body: body.as_bytes().to_vec(),
+        };
+        let events = match hook {
+            Some(kind) => parcel.open_hook(kind),
+            None => parcel.open(),
+        };
+        let id = |event: Incoming| event.meta.message_id.unwrap();
+        events.unwrap().into_iter().map(id).collect()
+    };
+    let alerts = r#"{"alerts": [{"status": "firing"}, {"status": "firing"}]}"#;
+    let problems = r#"[{"status": "PROBLEM"}, {"status": "OK"}]"#;
+    let several = [
+        ("[1, 2]", None),
+        ("[1, 2]", Some("generic")),
+        (alerts, Some("alertmanager")),
+        (problems, Some("zabbix")),
+    ];
+    for (body, hook) in several {
+        assert_eq!(ids(body, hook), ["key#0", "key#1"], "{hook:?}");
+    }
+    for (body, hook) in [("{}", None), ("[1]", None), ("[1]", Some("generic"))] {
+        assert_eq!(ids(body, hook), ["key"], "{body} {hook:?}");
+    }
 }
 
 #[test]
@@ -98,7 +123,7 @@ fn lone_surrogate_shows_as_replacement_and_exact_bytes_are_kept() {
     let body = br#"{"m": "\udcff\udcfeabc"}"#;
     let event = decode(body, meta()).unwrap().remove(0);
     assert_eq!(event.body.get("m"), Some(&"\u{fffd}\u{fffd}abc".into()));
-    assert_eq!(event.meta.extra["raw"], Value::Bytes(body.to_vec()));
+    assert_eq!(event.meta.extra["raw"], Value::from(body.to_vec()));
     assert!(event.meta.extra.contains_key("decode_note"));
 }
 
@@ -121,7 +146,7 @@ fn lone_surrogate_marks_its_own_element_alone() {
     assert!(events[0].meta.extra.is_empty());
     assert_eq!(
         events[1].meta.extra["raw"],
-        Value::Bytes(br#"{"b":"\ud800"}"#.to_vec())
+        Value::from(br#"{"b":"\ud800"}"#.to_vec())
     );
     assert!(events[2].meta.extra.is_empty());
 }
@@ -174,7 +199,7 @@ fn broken_json_is_an_error_or_is_kept() {
             "{body:?}"
         );
         let kept = decode_or_keep(body, meta()).remove(0);
-        assert_eq!(kept.body, Value::Bytes(body.to_vec()));
+        assert_eq!(kept.body, Value::from(body.to_vec()));
         assert!(kept.meta.extra.contains_key("decode_error"));
     }
 }
@@ -212,7 +237,7 @@ fn mutated_json_never_panics() {
     let seeds: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.to_vec()).collect();
     super::mutate::each_mutation(&seeds, |bytes| {
         let events = decode_or_keep(bytes, meta());
-        let is_kept = |event: &Incoming| event.body == Value::Bytes(bytes.to_vec());
+        let is_kept = |event: &Incoming| event.body == Value::from(bytes.to_vec());
         let failed = decode(bytes, meta()).is_err();
         assert_eq!(failed, events.len() == 1 && is_kept(&events[0]));
     });

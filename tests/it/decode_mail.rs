@@ -163,7 +163,7 @@ fn mail_from_an_alias_pipe_is_read_without_its_mbox_line() {
         assert_eq!(mail::header(map, "message-ID").unwrap().as_text(), Some(id));
         assert!(text(&mail, "Received").contains(" by mx.example.test"));
         assert!(text(&mail, "text").contains("\nFrom "), "{file}");
-        assert_eq!(get(&mail, "raw"), &Value::Bytes(bytes));
+        assert_eq!(get(&mail, "raw"), &Value::from(bytes));
         assert_eq!(mail.notes, [""; 0]);
     }
 }
@@ -537,7 +537,7 @@ fn nested_mails_of_any_depth_are_cut_and_nothing_is_lost() {
         let (event, bytes) = event.join().unwrap();
         assert!(depth_of(&event.body) <= DEPTH_MAX);
         assert!(event.body.depth() <= vigie::event::VALUE_DEPTH_MAX);
-        assert_eq!(event.body.get("raw"), Some(&Value::Bytes(bytes)));
+        assert_eq!(event.body.get("raw"), Some(&Value::from(bytes)));
         assert!(event.meta.extra.contains_key("decode_note"));
         assert!(
             begin.elapsed() < Duration::from_secs(20),
@@ -669,7 +669,7 @@ fn mutated_mails_never_panic_and_keep_their_bytes() {
     let seeds: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
     super::mutate::each_mutation(&seeds, |bytes| {
         let Incoming { body, .. } = decode(bytes, meta());
-        assert_eq!(body.get("raw"), Some(&Value::Bytes(bytes.to_vec())));
+        assert_eq!(body.get("raw"), Some(&Value::from(bytes.to_vec())));
         let text = String::from_utf8_lossy(bytes);
         assert!(parse_text(&text).body.get("Body").is_some());
     });

@@ -527,7 +527,7 @@ fn what_is_no_trap_is_kept_raw() {
         let event = event(text);
         assert_eq!(
             event.body,
-            Value::Bytes(text.as_bytes().to_vec()),
+            Value::from(text.as_bytes().to_vec()),
             "{:.80}",
             text
         );
@@ -579,7 +579,7 @@ fn mutated_traps_never_panic_and_have_no_more_varbinds_than_lines() {
         let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
         match event.body.get("varbinds") {
             Some(Value::List(varbinds)) => assert!(varbinds.len() <= lines),
-            _ => assert_eq!(event.body, Value::Bytes(bytes.to_vec())),
+            _ => assert_eq!(event.body, Value::from(bytes.to_vec())),
         }
     });
 }

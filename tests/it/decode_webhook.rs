@@ -115,15 +115,6 @@ fn repeated_notification_is_not_taken_for_a_copy() {
     meta.message_id = None;
     let event = decode("alertmanager", &body, meta).unwrap().remove(0);
     assert_eq!(event.meta.message_id, None);
-    // but a sender that gives an id gets one for each alert
-    let ids: Vec<_> = events(
-        "alertmanager",
-        &recording("alertmanager/webhook-002-firing.json"),
-    )
-    .into_iter()
-    .map(|event| event.meta.message_id.unwrap())
-    .collect();
-    assert_eq!(ids, ["key#0", "key#1"]);
 }
 
 #[test]
@@ -311,7 +302,7 @@ fn generic_hook_makes_a_map_of_a_form() {
     );
     let many = "a=1&".repeat(5_000);
     let kept = generic("application/x-www-form-urlencoded", many.as_bytes());
-    assert_eq!(kept.body, Value::Bytes(many.into_bytes()));
+    assert_eq!(kept.body, Value::from(many.into_bytes()));
     assert!(kept.meta.extra.contains_key("decode_error"));
 }
 
@@ -329,7 +320,7 @@ fn generic_hook_decodes_text_by_its_character_set() {
 fn generic_hook_keeps_what_it_cannot_read() {
     for bytes in [&b"{broken"[..], b"\xff\xfe\0", b""] {
         let event = generic("application/json", bytes);
-        assert_eq!(event.body, Value::Bytes(bytes.to_vec()));
+        assert_eq!(event.body, Value::from(bytes.to_vec()));
         assert!(event.meta.extra.contains_key("decode_error"));
     }
 }

@@ -77,7 +77,7 @@ async fn json_form_and_body_are_sent_as_what_they_are() {
         assert_eq!(sent.header("content-type"), Some(kind));
         assert_eq!(String::from_utf8_lossy(&sent.body), body);
     }
-    let options = Value::from([("body", Value::Bytes(vec![0, 255]))]);
+    let options = Value::from([("body", Value::from(vec![0, 255]))]);
     let arguments = [Value::from(server.url()), options];
     Try::first(&services)
         .with("http::post", &arguments)
@@ -432,7 +432,7 @@ async fn a_body_is_text_in_its_charset_or_else_bytes() {
     assert_eq!(get("latin").await.get("body"), Some(&Value::from("café")));
     assert_eq!(
         get("bytes").await.get("body"),
-        Some(&Value::Bytes(vec![0xff, 0xfe, 0x00]))
+        Some(&Value::from(vec![0xff, 0xfe, 0x00]))
     );
     assert_eq!(get("deep").await.get("json"), Some(&Value::Null));
 }

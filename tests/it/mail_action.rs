@@ -79,7 +79,7 @@ async fn attachments_arrive_byte_for_byte() {
     let file = Value::from([
         ("filename", Value::from("日本 report.bin")),
         ("type", Value::from("application/x-thing")),
-        ("bytes", Value::Bytes((0..=255).collect())),
+        ("bytes", Value::from((0..=255).collect::<Vec<u8>>())),
     ]);
     let mail = Value::from([
         ("to", Value::from("a@example.org")),

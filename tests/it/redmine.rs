@@ -178,6 +178,50 @@ async fn a_lost_answer_leads_to_one_issue() {
 }
 
 #[tokio::test]
+async fn the_lost_answer_of_the_very_first_issue_leads_to_one_issue_too() {
+    for key in [json!("host/web01"), json!(null)] {
+        let (standin, services) = start().await;
+        let issue = json!([{"subject": "a", "description": "line 1\nline 2", "dedup_key": key}]);
+        // Everything that could show the field's number is asked, and the key is looked for.
+        let looks = if key.is_string() { 6 } else { 5 };
+        standin.fail_next(looks, Mischief::Delay(Duration::ZERO));
+        standin.fail_next(1, Mischief::LoseAnswer);
+        let failure = away(call(&services, "redmine::open", issue.clone()).await);
+        assert!(failure.in_doubt, "{failure}");
+        let mark = key.as_str().unwrap_or(KEY);
+        let left = &standin.issues()[0];
+        assert!(left.fields.is_empty(), "{left:?}");
+        assert!(
+            left.description
+                .ends_with(&format!("\r\n\r\ndedup_key: {mark}"))
+        );
+        let again = Try::again(&services);
+        let found = again.call("redmine::open", issue.clone()).await.unwrap();
+        assert_eq!(found.get("created"), Some(&Value::Bool(false)));
+        // Once the number is known the mark moves to where it belongs.
+        let issues = standin.issues();
+        assert_eq!((issues.len(), issues[0].fields[&1].as_str()), (1, mark));
+        assert_eq!(issues[0].description, "line 1\r\nline 2");
+        let third = again.call("redmine::open", issue).await.unwrap();
+        assert_eq!(third.get("id"), Some(&Value::Int(1)));
+    }
+}
+
+#[tokio::test]
+async fn a_mark_inside_a_longer_one_is_another() {
+    let standin = Redmine::start().await.unwrap();
+    let services = configured(&standin, API_KEY, Some("misspelt"));
+    for (key, number) in [("web01", 1), ("web0", 2), ("01", 3), ("web01", 1)] {
+        let issue = json!([{"subject": "a", "dedup_key": key}]);
+        let said = refusal(call(&services, "redmine::open", issue).await);
+        assert!(
+            said.contains(&format!("issue {number} was opened")),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn without_a_dedup_key_the_runs_own_key_is_the_mark_and_only_a_doubt_looks_for_it() {
     let (standin, services) = start().await;
     let issue = json!([{"subject": "a"}]);
@@ -590,7 +634,7 @@ async fn a_comment_and_a_file_are_there_once_after_a_lost_answer() {
     let big = [
         Value::Int(1),
         Value::from("big.bin"),
-        Value::Bytes(vec![0; 5_242_881]),
+        Value::from(vec![0; 5_242_881]),
     ];
     let said = refusal(Try::first(&services).with("redmine::attach", &big).await);
     assert!(

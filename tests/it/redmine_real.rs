@@ -208,6 +208,22 @@ async fn refuses(real: &Redmine, services: &Services) {
         "issue 99999 does not exist"
     );
     refuses_other_keys(real).await;
+    finds_a_spelled_mark(real).await;
+}
+
+/// No issue shows a field of that name, as none does before the first one.
+async fn finds_a_spelled_mark(real: &Redmine) {
+    let services = real.services(FLOWBOT_KEY, "no such field");
+    let opened = async |key: &str| {
+        let issue = json!([{"subject": "a", "description": "100 %", "dedup_key": key}]);
+        let said = refusal(call(&services, "redmine::open", issue).await);
+        said.split(" was opened").next().unwrap().to_owned()
+    };
+    let first = opened("spelled/日本 50%_\\").await;
+    let other = opened("spelled/日本 50%").await;
+    assert_ne!(first, other);
+    assert_eq!(opened("spelled/日本 50%_\\").await, first);
+    assert_eq!(opened("spelled/日本 50%").await, other);
 }
 
 async fn refuses_other_keys(real: &Redmine) {

@@ -18,9 +18,12 @@ use vigie::source::webhook;
 use crate::house::{House, VIGIE, stderr, stdout};
 
 const EXAMPLES: &[&str] = &[
+    "examples/escalation",
     "examples/zabbix",
     "examples/snmptrapd",
     "examples/mail-alias",
+    "examples/amqp",
+    "examples/poll",
 ];
 
 fn root() -> PathBuf {

@@ -9,9 +9,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "what everything speaks of",
         &[
-            "error", "event", "secret", "clock", "duration", "memory", "encoding",
+            "error", "event", "secret", "clock", "duration", "memory", "encoding", "document",
+            "hex", "stop",
         ],
     ),
+    ("the wire of a broker", &["amqp"]),
     ("the store", &["store"]),
     ("doors out", &["action"]),
     ("the sender", &["sender"]),
@@ -22,6 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "gate",
             "host",
+            "leak",
             "step",
             "fault",
             "compile",
@@ -35,7 +38,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "what people write",
-        &["document", "settings", "flow", "config", "connect"],
+        &["settings", "flow", "config", "connect"],
     ),
     (
         "what a run did",
@@ -51,16 +54,42 @@ const ROOMS: &[(&str, &[&str])] = &[
             "rewait", "run", "mind", "collect", "dispatch",
         ],
     ),
+    (
+        "trying without acting",
+        &[
+            "exact",
+            "world",
+            "actor",
+            "recorded",
+            "rehearsal",
+            "expect",
+            "cases",
+            "transcript",
+            "record",
+            "difference",
+            "compare",
+        ],
+    ),
     ("who may call", &["access", "listener"]),
     (
         "the event doors",
-        &["source/http", "source/asked", "intake"],
+        &["source/http", "source/asked", "intake", "doors", "post"],
     ),
     (
         "the server",
-        &["attendance", "state", "api", "story", "operate", "server"],
+        &[
+            "attendance",
+            "state",
+            "patrol",
+            "api",
+            "archive",
+            "health",
+            "story",
+            "operate",
+            "server",
+        ],
     ),
-    ("trying without acting", &["cases", "standin"]),
+    ("stand-ins", &["standin"]),
     ("the command line", &["cli", "main", "bin", "lib"]),
 ];
 
@@ -85,6 +114,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("lettre", &["src/action/mail/"]),
     ("mail_parser", &["src/source/mail"]),
     ("snmp_parser", &["src/source/snmp"]),
+    ("amq_protocol", &["src/amqp/"]),
     ("ureq", &["src/sender/", "src/cli/client.rs"]),
     ("clap", &["src/cli/", "src/sender/"]),
     (
@@ -93,6 +123,8 @@ const HOMES: &[(&str, &[&str])] = &[
             "src/source/http.rs",
             "src/source/asked.rs",
             "src/api.rs",
+            "src/archive.rs",
+            "src/health.rs",
             "src/operate.rs",
             "src/listener.rs",
             "src/standin/",
@@ -100,6 +132,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("prometheus_client", &["src/metrics.rs"]),
     ("notify", &["src/cli/serve.rs"]),
+    ("croner", &["src/source/cron"]),
 ];
 
 /// Lines that one file may have.

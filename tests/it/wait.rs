@@ -170,16 +170,16 @@ fn the_first_of_several_wins_and_the_others_are_gone() {
     let house = house();
     house.flow(
         "alert/first",
-        r#"let first = any([on("ack", #{ k: event.k }), on("other"), after("80ms")]);
+        r#"let first = any([on("ack", #{ k: event.k }), on("other"), after(event.limit)]);
            file::append("log", `${event.k} ${first.which} ${first.event == ()}`);
            sleep("1h");"#,
     );
     let server = house.serve();
-    server.push("alert", &json!({ "k": "a" }));
+    server.push("alert", &json!({ "k": "a", "limit": "80ms" }));
     asleep(&server, "alert/1/first");
     assert_eq!(written(&house, 1), ["a 2 true"]);
-    server.push("alert", &json!({ "k": "b" }));
-    server.push("ack", &json!({ "k": "b" }));
+    server.push("alert", &json!({ "k": "b", "limit": "1h" }));
+    server.push("ack", &json!({ "k": "b", "limit": "1h" }));
     assert_eq!(written(&house, 2)[1], "b 0 false");
     server.push("other", &json!({}));
     asleep(&server, "alert/2/first");

@@ -441,8 +441,9 @@ impl Both {
                 channel: CHANNELS[channel].to_owned(),
                 number,
             };
-            let by = store.taken_by(&id).unwrap();
-            let runs = store.runs_of(&id).unwrap();
+            let (Ok(by), Ok(runs)) = (store.taken_by(&id), store.runs_of(&id)) else {
+                return Some("the store is gone".to_owned());
+            };
             if by.is_some() != event.taken {
                 return Some(format!("{id} is taken by {by:?}, not as in {event:?}"));
             }
@@ -515,7 +516,7 @@ pub fn seeded(cases: u32) -> TestRunner {
     let config = Config {
         cases,
         failure_persistence: None,
-        max_shrink_iters: 16,
+        max_shrink_iters: 8,
         ..Config::default()
     };
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed))

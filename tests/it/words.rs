@@ -449,7 +449,7 @@ fn value_comes_back_from_a_script_as_it_went_in() {
         ("int", Value::Int(i64::MIN)),
         ("float", Value::Float(1.0)),
         ("char", Value::Char('障')),
-        ("bytes", Value::Bytes(vec![0, 255])),
+        ("bytes", Value::from(vec![0, 255])),
         ("long", Value::Text("é".repeat(TEXT_BYTES_MAX))),
         ("list", Value::List(vec![true.into(), "text".into()])),
     ]);

@@ -109,6 +109,15 @@ impl Client {
         Err(Failure::refused(many))
     }
 
+    /// Looks whether flows may ask this URL; a name is judged by its addresses only later.
+    ///
+    /// # Errors
+    /// A sentence about what is not allowed.
+    pub fn permits(&self, url: &str) -> Result<(), String> {
+        let url = Url::parse(url).map_err(|why| why.to_string())?;
+        self.inner.policy.judge(&url).map_err(|why| why.to_string())
+    }
+
     async fn judge(&self, request: &Request, url: &Url) -> Result<(), Failure> {
         if request.trusted {
             return Ok(());
@@ -262,12 +271,20 @@ fn parse(request: &Request) -> Result<Url, Failure> {
     Ok(url)
 }
 
-fn header_name(name: &str) -> Result<HeaderName, Failure> {
+/// `host:port` of an http or https URL without a user.
+pub(super) fn peer(url: &str) -> Option<String> {
+    let url = Url::parse(url).ok()?;
+    let good = matches!(url.scheme(), "http" | "https") && url.username().is_empty();
+    let (host, port) = (url.host_str()?, url.port_or_known_default()?);
+    (good && url.password().is_none()).then(|| format!("{host}:{port}"))
+}
+
+pub(super) fn header_name(name: &str) -> Result<HeaderName, Failure> {
     HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| Failure::refused(format!("{name:?} is no header name")))
 }
 
-fn header_value(name: &str, value: &str) -> Result<HeaderValue, Failure> {
+pub(super) fn header_value(name: &str, value: &str) -> Result<HeaderValue, Failure> {
     HeaderValue::from_bytes(value.as_bytes())
         .map_err(|_| Failure::refused(format!("the header `{name}` has a control character")))
 }

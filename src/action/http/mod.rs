@@ -122,6 +122,15 @@ fn request(call: &Call<'_>) -> Result<Request, Failure> {
     Ok(request)
 }
 
+/// `host:port` of a URL that settings name.
+///
+/// # Errors
+/// A sentence about what is no such URL; also one with a password in it.
+pub fn peer(url: &str) -> Result<String, String> {
+    let wrong = "this is no URL; one begins with http:// or https:// and holds no password";
+    client::peer(url).ok_or_else(|| wrong.to_owned())
+}
+
 fn method(text: &str) -> Result<String, Failure> {
     let good =
         (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphabetic());
@@ -131,7 +140,15 @@ fn method(text: &str) -> Result<String, Failure> {
     }
 }
 
-fn check_headers(headers: &[(String, String)]) -> Result<(), Failure> {
+/// Looks whether headers can be sent.
+///
+/// # Errors
+/// Refuses the headers of the connection, what is no name, and control characters in a value.
+pub fn check_headers(headers: &[(String, String)]) -> Result<(), Failure> {
+    for (name, value) in headers {
+        client::header_name(name)?;
+        client::header_value(name, value)?;
+    }
     let own = |name: &str| OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name));
     match headers.iter().find(|(name, _)| own(name)) {
         Some((name, _)) => Err(Failure::refused(format!(
@@ -177,7 +194,7 @@ fn fill_body(request: &mut Request, options: &Options<'_>) -> Result<(), Failure
         None => Ok(()),
         Some(Value::Bytes(bytes)) => {
             request.header("content-type", "application/octet-stream");
-            request.body = Some(bytes.clone());
+            request.body = Some(bytes.to_vec());
             Ok(())
         }
         Some(Value::Text(text)) => {
@@ -229,7 +246,7 @@ fn outcome(response: Response) -> Value {
     let json = json.filter(|json| json.depth() <= VALUE_DEPTH_MAX);
     let body = match response.text() {
         Some(text) => Value::Text(text),
-        None => Value::Bytes(response.body),
+        None => Value::from(response.body),
     };
     let headers: BTreeMap<String, Value> = response
         .headers

@@ -201,7 +201,7 @@ fn files(options: &Options<'_>) -> Result<Vec<Part>, Failure> {
             filename: clean("filename", file.required_text("filename")?)?,
             kind: ContentType::parse(&clean("type", kind.clone())?).map_err(wrong_kind)?,
             bytes: match file.value("bytes") {
-                Some(Value::Bytes(bytes)) => bytes.clone(),
+                Some(Value::Bytes(bytes)) => bytes.to_vec(),
                 Some(Value::Text(text)) => text.clone().into_bytes(),
                 other => {
                     return Err(wrong(

@@ -122,7 +122,7 @@ pub(super) async fn attach(api: &Api<'_>, call: &Call<'_>) -> Result<Value, Fail
     let filename = call.text(1, "filename")?;
     let bytes = match call.argument(2) {
         Value::Text(text) => text.clone().into_bytes(),
-        Value::Bytes(bytes) => bytes.clone(),
+        Value::Bytes(bytes) => bytes.to_vec(),
         other => return Err(wrong("content", "text or bytes", other)),
     };
     if filename.trim().is_empty() || filename.chars().any(char::is_control) {

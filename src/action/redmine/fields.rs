@@ -1,7 +1,8 @@
 //! Custom fields: their numbers by name, although only administrators may list them (seen).
 //!
 //! A field's number is read from whatever shows it: the project, an administrator's list, or any
-//! issue that has the field. Where no issue is visible yet, nothing can carry the field either.
+//! issue that has the field. Where no issue is visible yet, nothing can carry the field either, and
+//! the mark of the first one is spelled out in its description.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

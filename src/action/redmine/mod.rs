@@ -10,6 +10,7 @@ mod issue;
 mod names;
 mod open;
 mod search;
+mod spelled;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -1,13 +1,15 @@
 //! `redmine::open`: look before creating, so that the same problem has one issue.
 //!
 //! The marker field carries the flow's `dedup_key`, or without one this run's own key, so that a
-//! second try after a crash finds what the first one made. Subjects and projects never count.
+//! second try after a crash finds what the first one made. Subjects and projects never count. Where
+//! nothing shows the field's number yet, the mark is [`Spelled`] out instead.
 
 use serde_json::{Value as Json, json};
 
 use super::api::Api;
 use super::issue::{WISHES, map, summary, wished};
 use super::search::{Marker, has, marked, marker_field};
+use super::spelled::Spelled;
 use crate::action::arguments::Options;
 use crate::action::{Call, Failure, path_segment};
 use crate::event::Value;
@@ -20,27 +22,43 @@ struct Order<'a> {
     dedup_key: Option<String>,
 }
 
+/// How an issue is known again.
+struct Mark {
+    value: String,
+    /// The marker field's number, if it can be told.
+    field: Option<i64>,
+    spelled: Option<Spelled>,
+}
+
+impl Mark {
+    fn marker(&self) -> Option<Marker<'_>> {
+        let value = &self.value;
+        self.field.map(|field| Marker { field, value })
+    }
+}
+
 /// `redmine::open`
 pub(super) async fn open(api: &Api<'_>, call: &Call<'_>) -> Result<Value, Failure> {
     let order = order(api, call)?;
     api.user().await?;
     // Redmine has no uniqueness: between looking and creating nobody else of ours may look.
-    let mark = order
-        .dedup_key
-        .clone()
-        .unwrap_or_else(|| call.key.to_owned());
-    let _turn = api.service.memory.turns.take(&mark).await;
+    let value = order.dedup_key.as_deref().unwrap_or(call.key).to_owned();
+    let _turn = api.service.memory.turns.take(&value).await;
     let field = marker_field(api, &order.project, order.dedup_key.is_some()).await?;
-    let marker = field.map(|field| Marker {
+    let spelled = Spelled::new(api.service.marker_field.as_deref(), &value);
+    let mark = Mark {
+        value,
         field,
-        value: &mark,
-    });
-    if let Some(found) = look(api, call, &order, marker).await? {
-        return Ok(outcome(api, &found, false));
-    }
-    let issue = create(api, &order, marker).await?;
+        spelled,
+    };
+    let found = look(api, call, (&order, &mark)).await?;
+    let created = found.is_none();
+    let issue = match found {
+        Some(issue) => issue,
+        None => create(api, (&order, &mark)).await?,
+    };
     let issue = ensure_marked(api, issue, (&order, &mark)).await?;
-    Ok(outcome(api, &issue, true))
+    Ok(outcome(api, &issue, created))
 }
 
 fn order<'a>(api: &Api<'_>, call: &Call<'a>) -> Result<Order<'a>, Failure> {
@@ -65,37 +83,41 @@ fn order<'a>(api: &Api<'_>, call: &Call<'a>) -> Result<Order<'a>, Failure> {
 }
 
 /// With a `dedup_key`: an issue that is not closed. Without one: after a crash, whatever carries
-/// this run's own key.
+/// this run's own key. The spelled mark is looked for only where one may have been left.
 async fn look(
     api: &Api<'_>,
     call: &Call<'_>,
-    order: &Order<'_>,
-    marker: Option<Marker<'_>>,
+    (order, mark): (&Order<'_>, &Mark),
 ) -> Result<Option<Json>, Failure> {
-    let Some(marker) = marker else {
-        return Ok(None);
+    let status = match (&order.dedup_key, call.in_doubt) {
+        (Some(_), _) => "o",
+        (None, true) => "*",
+        (None, false) => return Ok(None),
     };
-    match (&order.dedup_key, call.in_doubt) {
-        (Some(_), _) => marked(api, marker, "o", &order.project).await,
-        (None, true) => marked(api, marker, "*", &order.project).await,
-        (None, false) => Ok(None),
+    if let Some(marker) = mark.marker()
+        && let Some(found) = marked(api, marker, status, &order.project).await?
+    {
+        return Ok(Some(found));
+    }
+    let may_be_spelled = call.in_doubt || mark.field.is_none();
+    match mark.spelled.as_ref().filter(|_| may_be_spelled) {
+        Some(spelled) => spelled.find(api, status).await,
+        None => Ok(None),
     }
 }
 
-async fn create(
-    api: &Api<'_>,
-    order: &Order<'_>,
-    marker: Option<Marker<'_>>,
-) -> Result<Json, Failure> {
+async fn create(api: &Api<'_>, (order, mark): (&Order<'_>, &Mark)) -> Result<Json, Failure> {
     let mut body = wished(api, &order.options, &order.project).await?;
     body.insert("project_id".to_owned(), Json::from(order.project.as_str()));
-    if let Some(marker) = marker {
+    if let Some(marker) = mark.marker() {
         let mut fields = match body.remove("custom_fields") {
             Some(Json::Array(fields)) => fields,
             _ => Vec::new(),
         };
         fields.push(json!({"id": marker.field, "value": marker.value}));
         body.insert("custom_fields".to_owned(), Json::Array(fields));
+    } else if let Some(spelled) = &mark.spelled {
+        spelled.write(&mut body);
     }
     let answer = api
         .write("POST", "/issues.json", &json!({ "issue": body }))
@@ -128,11 +150,11 @@ async fn about_project(api: &Api<'_>, project: &str) -> Result<Option<Failure>, 
     Ok(Some(Failure::refused(why).status(422)))
 }
 
-/// Sees to it that the new issue carries the mark, else the next `open` would make another one.
+/// Sees to it that the issue carries the mark, else the next `open` would make another one.
 async fn ensure_marked(
     api: &Api<'_>,
     issue: Json,
-    (order, mark): (&Order<'_>, &str),
+    (order, mark): (&Order<'_>, &Mark),
 ) -> Result<Json, Failure> {
     let Some(name) = &api.service.marker_field else {
         return Ok(issue);
@@ -141,12 +163,17 @@ async fn ensure_marked(
     let id = issue["id"].as_i64().unwrap_or(0);
     // The first issue of all shows the field's number, which nothing else did.
     let field = api.field(name, &order.project).await?;
-    let marker = field.map(|field| Marker { field, value: mark });
+    let value = mark.value.as_str();
+    let marker = field.map(|field| Marker { field, value });
     if marker.is_some_and(|marker| has(&issue, marker)) {
         return Ok(issue);
     }
     if let Some(marker) = marker {
-        let body = json!({"issue": {"custom_fields": [{"id": marker.field, "value": mark}]}});
+        let mut body = json!({"issue": {"custom_fields": [{"id": marker.field, "value": value}]}});
+        let spelled = mark.spelled.as_ref();
+        if let Some(description) = spelled.and_then(|spelled| spelled.without(&issue)) {
+            body["issue"]["description"] = Json::from(description);
+        }
         let path = format!("/issues/{id}.json");
         api.write("PUT", &path, &body).await?;
         let again = api.get(&path, &[]).await?;

@@ -34,10 +34,19 @@ pub(super) struct Marker<'a> {
 
 /// Conditions of a list.
 #[derive(Default)]
-struct Filters(Vec<(String, String)>);
+pub(super) struct Filters(pub(super) Vec<(String, String)>);
 
 impl Filters {
-    fn add(&mut self, field: &str, operator: &str, value: &str) {
+    /// As many as Redmine gives at once, the oldest first.
+    pub(super) fn oldest() -> Filters {
+        let mut filters = Filters::default();
+        filters.set("set_filter", "1");
+        filters.set("sort", "id");
+        filters.set("limit", "100");
+        filters
+    }
+
+    pub(super) fn add(&mut self, field: &str, operator: &str, value: &str) {
         self.0.push(("f[]".to_owned(), field.to_owned()));
         self.0.push((format!("op[{field}]"), operator.to_owned()));
         self.0.push((format!("v[{field}][]"), value.to_owned()));
@@ -60,10 +69,7 @@ pub(super) async fn marked(
     project: &str,
 ) -> Result<Option<Json>, Failure> {
     for project in [None, Some(project)] {
-        let mut filters = Filters::default();
-        filters.set("set_filter", "1");
-        filters.set("sort", "id");
-        filters.set("limit", "100");
+        let mut filters = Filters::oldest();
         if let Some(project) = project {
             filters.set("project_id", project);
         }

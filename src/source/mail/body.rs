@@ -2,6 +2,7 @@
 //!
 //! Nothing here fails: what cannot be decoded is given back as it stood.
 
+use bytes::Bytes;
 use mail_parser::decoders::{
     base64::base64_decode, charsets::map::charset_decoder,
     quoted_printable::quoted_printable_decode,
@@ -24,18 +25,18 @@ pub fn text(bytes: &[u8], charset: Option<&str>) -> String {
         .unwrap_or_else(|| encoding::decode_guess(bytes))
 }
 
-/// The bytes that `encoding` (a Content-Transfer-Encoding in lower case) stands for; `Err` gives
-/// them back as they were if they are not in that encoding.
-pub fn transfer(bytes: &[u8], encoding: &str) -> Result<Vec<u8>, Vec<u8>> {
+/// The bytes that `encoding` (a Content-Transfer-Encoding in lower case) stands for, the same ones
+/// if it changes nothing; `None` if they are not in that encoding.
+pub fn transfer(bytes: &Bytes, encoding: &str) -> Option<Bytes> {
     let decoded = match encoding {
         "base64" => base64_decode(bytes).or_else(|| base64_lenient(bytes)),
         "quoted-printable" => {
             quoted_printable_decode(bytes).or_else(|| Some(quoted_lenient(bytes)))
         }
         "x-uuencode" | "uuencode" | "x-uue" | "uue" => uudecode(bytes),
-        _ => Some(bytes.to_vec()),
+        _ => return Some(bytes.clone()),
     };
-    decoded.ok_or_else(|| bytes.to_vec())
+    decoded.map(Bytes::from)
 }
 
 /// True if `encoding` changes the bytes at all.

@@ -3,6 +3,8 @@
 //! Beyond a limit the rest is kept as bytes of the part that holds it, with a note; the recursion
 //! is bounded, so that no mail can overflow a stack.
 
+use bytes::Bytes;
+
 use super::body;
 use super::field::{self, Field};
 use super::header::{self, Headers};
@@ -31,11 +33,11 @@ pub struct Part {
 #[derive(Debug)]
 pub enum Content {
     /// Text, with the bytes before the character set was decoded.
-    Text(String, Vec<u8>),
+    Text(String, Bytes),
     /// Anything else.
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
     /// Further parts; for an enclosed mail one, with the bytes it was read from.
-    Parts(Vec<Part>, Option<Vec<u8>>),
+    Parts(Vec<Part>, Option<Bytes>),
 }
 
 /// Takes a mail apart.
@@ -59,7 +61,7 @@ impl Walk {
     }
 
     /// The part in `bytes`, standing `depth` deep; `default` is its type if it names none.
-    pub fn part(&mut self, bytes: &[u8], depth: usize, default: &str) -> Part {
+    pub fn part(&mut self, bytes: &Bytes, depth: usize, default: &str) -> Part {
         self.parts += 1;
         let split = header::split(bytes);
         if split.is_cut {
@@ -72,7 +74,7 @@ impl Walk {
         let kind = kind(&headers, default);
         let disposition = field::parse(headers.get("content-disposition").unwrap_or(""));
         let filename = disposition.get("filename").or_else(|| kind.get("name"));
-        let content = self.content(&headers, &kind, (split.body, depth));
+        let content = self.content(&headers, &kind, (&bytes.slice_ref(split.body), depth));
         Part {
             kind: kind.value,
             filename: filename.filter(|name| !name.is_empty()),
@@ -82,7 +84,7 @@ impl Walk {
         }
     }
 
-    fn content(&mut self, headers: &Headers, kind: &Field, at: (&[u8], usize)) -> Content {
+    fn content(&mut self, headers: &Headers, kind: &Field, at: (&Bytes, usize)) -> Content {
         let (bytes, depth) = at;
         let is_nest = kind.value.starts_with("multipart/") || kind.value.starts_with("message/");
         if !is_nest {
@@ -92,7 +94,7 @@ impl Walk {
             self.note(format!(
                 "parts stand more than {DEPTH_MAX} deep; the deeper ones are kept as bytes"
             ));
-            return Content::Bytes(bytes.to_vec());
+            return Content::Bytes(bytes.clone());
         }
         match kind.value.as_str() {
             "message/delivery-status" => self.blocks(bytes, depth),
@@ -101,7 +103,7 @@ impl Walk {
         }
     }
 
-    fn multipart(&mut self, headers: &Headers, kind: &Field, at: (&[u8], usize)) -> Content {
+    fn multipart(&mut self, headers: &Headers, kind: &Field, at: (&Bytes, usize)) -> Content {
         let (bytes, depth) = at;
         let boundary = kind.get("boundary").unwrap_or_default();
         let mut ranges = Boundaries::new(bytes, boundary.as_bytes());
@@ -112,10 +114,10 @@ impl Walk {
         let mut parts = Vec::new();
         while let Some((start, end)) = ranges.next() {
             if self.parts >= PARTS_MAX {
-                parts.push(self.rest(&bytes[start..]));
+                parts.push(self.rest(bytes.slice(start..)));
                 break;
             }
-            parts.push(self.part(&bytes[start..end], depth + 1, default));
+            parts.push(self.part(&bytes.slice(start..end), depth + 1, default));
         }
         if parts.is_empty() {
             self.note("a multipart has no parts; it is given as one text".to_owned());
@@ -124,38 +126,39 @@ impl Walk {
         Content::Parts(parts, None)
     }
 
-    fn enclosed(&mut self, headers: &Headers, bytes: &[u8], depth: usize) -> Content {
+    fn enclosed(&mut self, headers: &Headers, bytes: &Bytes, depth: usize) -> Content {
         if self.parts >= PARTS_MAX {
-            let rest = self.rest(bytes);
-            return Content::Parts(vec![rest], Some(bytes.to_vec()));
+            let rest = self.rest(bytes.clone());
+            return Content::Parts(vec![rest], Some(bytes.clone()));
         }
         let inner = self.decoded(headers, bytes);
-        let part = self.part(without_mbox_line(&inner), depth + 1, "text/plain");
+        let mail = inner.slice_ref(without_mbox_line(&inner));
+        let part = self.part(&mail, depth + 1, "text/plain");
         Content::Parts(vec![part], Some(inner))
     }
 
     /// RFC 3464: groups of header lines with empty lines between them.
-    fn blocks(&mut self, bytes: &[u8], depth: usize) -> Content {
+    fn blocks(&mut self, bytes: &Bytes, depth: usize) -> Content {
         let mut parts = Vec::new();
         let mut rest = bytes.trim_ascii_start();
         while !rest.is_empty() {
             if self.parts >= PARTS_MAX {
-                parts.push(self.rest(rest));
+                parts.push(self.rest(bytes.slice_ref(rest)));
                 break;
             }
             let after = header::split(rest).body;
             let block = &rest[..rest.len() - after.len()];
             if block.is_empty() {
-                parts.push(self.rest(rest));
+                parts.push(self.rest(bytes.slice_ref(rest)));
                 break;
             }
-            parts.push(self.part(block, depth + 1, "text/plain"));
+            parts.push(self.part(&bytes.slice_ref(block), depth + 1, "text/plain"));
             rest = after.trim_ascii_start();
         }
-        Content::Parts(parts, Some(bytes.to_vec()))
+        Content::Parts(parts, Some(bytes.clone()))
     }
 
-    fn leaf(&mut self, headers: &Headers, kind: &Field, bytes: &[u8]) -> Content {
+    fn leaf(&mut self, headers: &Headers, kind: &Field, bytes: &Bytes) -> Content {
         let bytes = self.decoded(headers, bytes);
         if !kind.value.starts_with("text/") {
             return Content::Bytes(bytes);
@@ -165,17 +168,17 @@ impl Walk {
         Content::Text(body::text(&bytes, charset.as_deref()), bytes)
     }
 
-    fn decoded(&mut self, headers: &Headers, bytes: &[u8]) -> Vec<u8> {
+    fn decoded(&mut self, headers: &Headers, bytes: &Bytes) -> Bytes {
         let encoding = transfer_encoding(headers);
-        body::transfer(bytes, &encoding).unwrap_or_else(|bytes| {
+        body::transfer(bytes, &encoding).unwrap_or_else(|| {
             self.note(format!(
                 "a part says `{encoding}` and is not; it is kept as it came"
             ));
-            bytes
+            bytes.clone()
         })
     }
 
-    fn rest(&mut self, bytes: &[u8]) -> Part {
+    fn rest(&mut self, bytes: Bytes) -> Part {
         self.note(format!(
             "there are more than {PARTS_MAX} parts; the others are kept as bytes"
         ));
@@ -184,7 +187,7 @@ impl Walk {
             kind: "application/octet-stream".to_owned(),
             filename: None,
             is_attachment: false,
-            content: Content::Bytes(bytes.to_vec()),
+            content: Content::Bytes(bytes),
         }
     }
 

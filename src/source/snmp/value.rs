@@ -185,8 +185,8 @@ fn hexadecimal(bytes: Vec<u8>, raw: String) -> TrapValue {
     let is_shown = |char: char| !char.is_control() || matches!(char, '\t' | '\r' | '\n');
     let value = match String::from_utf8(bytes) {
         Ok(text) if text.chars().all(is_shown) => Value::Text(text),
-        Ok(text) => Value::Bytes(text.into_bytes()),
-        Err(error) => Value::Bytes(error.into_bytes()),
+        Ok(text) => Value::from(text.into_bytes()),
+        Err(error) => Value::from(error.into_bytes()),
     };
     TrapValue {
         kind: "hex-string",

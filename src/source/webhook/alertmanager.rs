@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Hook, HookError, one_of_many};
+use super::{Hook, HookError, event};
 use crate::event::{Incoming, Meta, Value};
 use crate::source::json::{self, EVENTS_MAX, JsonError};
 
@@ -59,11 +59,11 @@ impl Hook for Alertmanager {
         if alerts.len() > EVENTS_MAX {
             return Err(JsonError::TooManyEvents.into());
         }
-        let event = |(index, alert)| match alert {
-            Value::Map(alert) => Ok(one_of_many(&meta, index, body(&group, alert))),
+        let one = |alert| match alert {
+            Value::Map(alert) => Ok(event(&meta, body(&group, alert))),
             _ => Err(wrong("one of its alerts is no object")),
         };
-        alerts.into_iter().enumerate().map(event).collect()
+        alerts.into_iter().map(one).collect()
     }
 }
 

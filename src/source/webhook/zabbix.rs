@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Hook, HookError, generic, one_of_many};
+use super::{Hook, HookError, event, generic};
 use crate::event::{Incoming, Meta, Value};
 use crate::source::json::{EVENTS_MAX, JsonError};
 
@@ -90,19 +90,14 @@ impl Hook for Zabbix {
         if bodies.len() > EVENTS_MAX {
             return Err(JsonError::TooManyEvents.into());
         }
-        let is_one = bodies.len() == 1;
-        let event = |(index, body): (usize, Value)| match body {
-            Value::Map(raw) if is_one => Ok(Incoming {
-                body: Value::Map(normal(raw)),
-                meta: meta.clone(),
-            }),
-            Value::Map(raw) => Ok(one_of_many(&meta, index, normal(raw))),
+        let one = |body| match body {
+            Value::Map(raw) => Ok(event(&meta, normal(raw))),
             _ => Err(HookError::Shape {
                 product: "Zabbix",
                 why: "it is neither an object nor a form",
             }),
         };
-        bodies.into_iter().enumerate().map(event).collect()
+        bodies.into_iter().map(one).collect()
     }
 }
 

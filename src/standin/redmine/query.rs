@@ -63,6 +63,7 @@ impl State {
                 _ => true,
             },
             "subject" => compare(&issue.subject, filter),
+            "description" => compare(&issue.description, filter),
             "issue_id" => filter.values.contains(&issue.id.to_string()),
             field => match field.strip_prefix("cf_").and_then(|id| id.parse().ok()) {
                 Some(id) if matches!(id, 1 | 2) && !self.unfiltered_fields.contains(&id) => {

@@ -1,0 +1,171 @@
+//! What a door has while it stands open: channels to push into, a memory, the time, the word to stop.
+//!
+//! Invariant: a push that answers is on disk, and a memory that goes with events is kept in the same
+//! batch as they are, so that after a crash both are there or neither.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::action::http;
+use crate::clock::Clock;
+use crate::event::{EventId, Incoming};
+
+/// Most bytes that one source can remember.
+pub const MEMORY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Why events, or a memory, were not kept. Nothing of what was handed over is kept then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotKept {
+    /// The channel is full, or the store is out of room or away: the same may go well later.
+    #[error("{0}")]
+    Later(String),
+    /// It is larger than can ever be kept.
+    #[error("{0}")]
+    Never(String),
+}
+
+/// What a door hands over, to be kept together or not at all.
+#[derive(Debug, Clone, Default)]
+pub struct Delivery {
+    /// For the channel that this name means; `None` is the channel in whose file the source stands.
+    pub channel: Option<String>,
+    /// The events, in order; at most [`super::json::EVENTS_MAX`].
+    pub events: Vec<Incoming>,
+    /// What the source remembers from now on.
+    pub memory: Option<Vec<u8>>,
+}
+
+/// The answer to a [`Delivery`].
+pub type Keeping<'a> = Pin<Box<dyn Future<Output = Result<Vec<EventId>, NotKept>> + Send + 'a>>;
+
+/// What the server is for one source.
+pub trait Keeper: Send + Sync {
+    /// Keeps a delivery, and answers when it is on disk.
+    fn keep(&self, delivery: Delivery) -> Keeping<'_>;
+    /// What the source remembers.
+    fn memory(&self) -> Result<Option<Vec<u8>>, NotKept>;
+    /// The HTTP client as the settings are now.
+    fn http(&self) -> http::Client;
+    /// The time.
+    fn clock(&self) -> &Clock;
+    /// The door stands.
+    fn up(&self);
+    /// Something went wrong that the door itself goes on after.
+    fn trouble(&self, why: &str);
+}
+
+/// What a door has while it stands open; copies are for the tasks that it spawns.
+#[derive(Clone)]
+pub struct Context {
+    keeper: Arc<dyn Keeper>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Context {
+    /// For the server that keeps, until `stop` says true.
+    pub fn new(keeper: Arc<dyn Keeper>, stop: watch::Receiver<bool>) -> Context {
+        Context { keeper, stop }
+    }
+
+    /// Puts events into the source's channel, all or none; answers when they are on disk.
+    ///
+    /// # Errors
+    /// [`NotKept`].
+    pub async fn push(&self, events: Vec<Incoming>) -> Result<Vec<EventId>, NotKept> {
+        let delivery = Delivery {
+            events,
+            ..Delivery::default()
+        };
+        self.keeper.keep(delivery).await
+    }
+
+    /// The same for the channel that a sender means by `asked`; if there is none, `unrouted`.
+    ///
+    /// # Errors
+    /// [`NotKept`].
+    pub async fn push_to(
+        &self,
+        asked: &str,
+        events: Vec<Incoming>,
+    ) -> Result<Vec<EventId>, NotKept> {
+        let delivery = Delivery {
+            channel: Some(asked.to_owned()),
+            events,
+            memory: None,
+        };
+        self.keeper.keep(delivery).await
+    }
+
+    /// Puts events into the source's channel and remembers `memory` instead of what it remembered,
+    /// in one batch: a source that decides by its memory what is new hands in everything once.
+    ///
+    /// # Errors
+    /// [`NotKept`]; also for a memory over [`MEMORY_BYTES_MAX`].
+    pub async fn push_and_remember(
+        &self,
+        events: Vec<Incoming>,
+        memory: Vec<u8>,
+    ) -> Result<Vec<EventId>, NotKept> {
+        if memory.len() > MEMORY_BYTES_MAX {
+            let long = format!("a source cannot remember more than {MEMORY_BYTES_MAX} bytes");
+            return Err(NotKept::Never(long));
+        }
+        let delivery = Delivery {
+            channel: None,
+            events,
+            memory: Some(memory),
+        };
+        self.keeper.keep(delivery).await
+    }
+
+    /// What the source remembers; it outlives restarts, and changes of the block but to `name`.
+    ///
+    /// # Errors
+    /// What the store cannot read.
+    pub fn memory(&self) -> Result<Option<Vec<u8>>, NotKept> {
+        self.keeper.memory()
+    }
+
+    /// The HTTP client as the settings are now, bound to the address policy.
+    pub fn http(&self) -> http::Client {
+        self.keeper.http()
+    }
+
+    /// The time.
+    pub fn clock(&self) -> &Clock {
+        self.keeper.clock()
+    }
+
+    /// Everything that the door needs on this host is there.
+    pub fn up(&self) {
+        self.keeper.up();
+    }
+
+    /// Something went wrong that the door goes on after by itself; shown, logged and counted.
+    pub fn trouble(&self, why: &str) {
+        self.keeper.trouble(why);
+    }
+
+    /// Waits until the door is to close.
+    pub async fn stopped(&self) {
+        // An error means that nobody is left who could say stop.
+        let _ = self.stop.clone().wait_for(|stop| *stop).await;
+    }
+
+    /// True once the door is to close.
+    pub fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Waits for `time`; false if the door is to close before it is over.
+    pub async fn pause(&self, time: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(time) => true,
+            () = self.stopped() => false,
+        }
+    }
+}
