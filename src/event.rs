@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -274,18 +273,13 @@ impl FromStr for EventId {
 /// Which run: one flow for one event, written `alert/1042/open_ticket`; a fork or a continuation
 /// carries `~2`, `~3` … at its end.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RunId(Arc<str>);
+pub struct RunId(std::sync::Arc<str>);
 
 impl RunId {
     /// The first run of `flow` for `event`. The same event and flow always give the same id, so
     /// a run that starts over after a crash acts with the same idempotency keys.
     pub fn new(event: &EventId, flow: &str) -> RunId {
         RunId(format!("{event}/{flow}").into())
-    }
-
-    /// Sorts before every run.
-    pub(crate) fn first() -> RunId {
-        RunId("".into())
     }
 
     /// The text form.

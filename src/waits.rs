@@ -310,7 +310,8 @@ impl Room {
         let mut fitting = Vec::new();
         for (names, places) in &self.shapes {
             let values: Arc<[u8]> = values_in(&event.body, names.iter()).into();
-            let longest: Place = (Timestamp::MIN, RunId::first(), 0);
+            // Nobody waits since then, so which run does not matter.
+            let longest = (Timestamp::MIN, RunId::new(&event.id, ""), 0);
             let from = places.range((Arc::clone(&values), longest)..);
             let same = from.take_while(|(wanted, _)| *wanted == values);
             fitting.extend(same.map(|(_, place)| place.clone()));
