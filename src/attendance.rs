@@ -71,7 +71,7 @@ impl Attendance {
         self.attend(flows, left).await?;
         let attendance = Arc::clone(self);
         let handing_over = async move { attendance.hand_over(woken).await };
-        let waiting = Arc::clone(conductor).attend_waits(found.late());
+        let waiting = Arc::clone(conductor).attend_waits(found.rest());
         Ok(vec![tokio::spawn(handing_over), tokio::spawn(waiting)])
     }
 

@@ -195,6 +195,11 @@ impl Seat {
         self
     }
 
+    /// What a person wants of the run; also after it was let go.
+    pub fn orders(&self) -> watch::Receiver<Order> {
+        self.claim.orders.clone()
+    }
+
     /// Until when the run may tidy up, if it is to be cancelled.
     pub fn cancelled_until(&self) -> Option<Timestamp> {
         self.claim.orders.borrow().cancel

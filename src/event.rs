@@ -273,13 +273,13 @@ impl FromStr for EventId {
 /// Which run: one flow for one event, written `alert/1042/open_ticket`; a fork or a continuation
 /// carries `~2`, `~3` … at its end.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RunId(String);
+pub struct RunId(std::sync::Arc<str>);
 
 impl RunId {
     /// The first run of `flow` for `event`. The same event and flow always give the same id, so
     /// a run that starts over after a crash acts with the same idempotency keys.
     pub fn new(event: &EventId, flow: &str) -> RunId {
-        RunId(format!("{event}/{flow}"))
+        RunId(format!("{event}/{flow}").into())
     }
 
     /// The text form.
@@ -325,7 +325,7 @@ impl FromStr for RunId {
         if !is_name(name) || copy.parse::<u32>().is_err() {
             return Err(wrong());
         }
-        Ok(RunId(text.to_owned()))
+        Ok(RunId(text.into()))
     }
 }
 

@@ -64,10 +64,13 @@ pub mod store;
 
 // the path of an event
 mod act;
+pub mod backlog;
+mod cease;
 pub mod channel;
 pub mod claim;
 mod collect;
 pub mod dispatch;
+mod judge;
 mod keep;
 pub mod locals;
 pub mod metrics;
@@ -76,6 +79,7 @@ pub mod perform;
 pub mod recall;
 pub mod rewait;
 pub mod run;
+mod settle;
 mod timer;
 pub mod trial;
 pub mod tries;

@@ -9,13 +9,11 @@ use crate::access::Person;
 use crate::action::{self, Repeat};
 use crate::api::{gone, store_failed};
 use crate::event::{RunId, Value};
-use crate::journal::{End, EndState, Entry, Journal};
-use crate::run::{Conductor, Interrupted};
+use crate::journal::{EndState, Entry, Journal};
 use crate::source::http::Refusal;
 use crate::state::State;
 use crate::store::{Batch, StoreError};
 use crate::tries::TriesRecord;
-use crate::wake::Cause;
 
 /// How long a cancelled run may tidy up after its script was told.
 pub const TIDY_UP_MAX: Duration = Duration::from_secs(600);
@@ -94,23 +92,10 @@ impl State {
         self.has_run(id)?;
         let now = self.conductor.clock.now();
         let until = now.checked_add(TIDY_UP_MAX).unwrap_or(now);
-        let mut journal = Journal::addition_to(id.clone());
-        journal.add(Entry::Cancel(now, until));
-        let record = journal.take_pending().map_err(|why| store_failed(&why))?;
         let mut batch = Batch::new();
-        batch.note(id, record);
         batch.audit(self.audit_line(person, &format!("cancel {id}")));
-        let kept = self.conductor.store.commit(batch).await;
-        kept.map_err(|why| ended_or_failed(id, &why))?;
-        self.conductor
-            .claims
-            .order(id, |order| order.cancel = Some(until));
-        if let Some(wait) = self.conductor.waits.cancel(id) {
-            let told = Cause::Failure(Conductor::cancelled("any"));
-            let woken = self.conductor.wake(&wait, told).await;
-            woken.map_err(|why| store_failed(&why))?;
-        }
-        Ok(())
+        let kept = self.conductor.cancel_run(id, until, batch).await;
+        kept.map_err(|why| ended_or_failed(id, &why))
     }
 
     /// Ends a run at once, without asking its script. What it is having done just then may be done
@@ -120,32 +105,9 @@ impl State {
     /// There is no such run, or it has ended; the store did not keep its end.
     pub async fn kill(&self, id: &RunId, person: &Person) -> Result<(), Refusal> {
         self.has_run(id)?;
-        let wait = self.conductor.waits.take_out(id);
-        let mut batch = Batch::new();
-        batch.audit(self.audit_line(person, &format!("kill {id}")));
-        let claim = self.conductor.claims.claim(id);
-        if claim.is_some() {
-            let at = self.conductor.clock.now();
-            let mut journal = Journal::addition_to(id.clone());
-            journal.add(Entry::End(End {
-                at,
-                state: EndState::Cancelled,
-                message: Interrupted::Killed.to_string(),
-                value: Value::Null,
-            }));
-            let record = journal.take_pending().map_err(|why| store_failed(&why))?;
-            batch.note(id, record);
-            batch.finish(id, EndState::Cancelled, at);
-        }
-        if let Some((wait, alarm)) = wait.as_ref().and_then(|wait| Some((wait, wait.alarm?))) {
-            batch.remove_timer(alarm.due, id, wait.command as u32);
-        }
-        let kept = self.conductor.store.commit(batch).await;
-        kept.map_err(|why| ended_or_failed(id, &why))?;
-        if claim.is_none() {
-            self.conductor.claims.order(id, |order| order.kill = true);
-        }
-        Ok(())
+        self.note(person, &format!("kill {id}")).await?;
+        let killed = self.conductor.kill_run(id).await;
+        killed.map_err(|why| ended_or_failed(id, &why))
     }
 
     fn has_run(&self, id: &RunId) -> Result<(), Refusal> {

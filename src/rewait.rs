@@ -1,7 +1,8 @@
 //! What is done at a start about runs that wait: they are found in the store and wait on.
 //!
 //! Invariant: flows do not look at an event that a run which waited before the start may still
-//! take; a run that lay down just before the end is shown everything that it may have missed.
+//! take; a run that lay down just before the end is shown everything that it may have missed; no
+//! event is offered to anybody before all who were shown the one before it are there.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
+use crate::channel::Channel;
 use crate::claim::lock;
 use crate::event::RunId;
 use crate::run::Conductor;
@@ -32,8 +34,17 @@ pub struct Found {
     pub runs: HashSet<RunId>,
     /// What makes further events the same trouble as a run that waits.
     pub troubles: Vec<(String, RunId)>,
-    /// Those that may have missed something.
+    /// What is done once all runs that wait are known.
+    rest: Rest,
+}
+
+/// What a start still has to do when flows are attended to.
+#[derive(Debug, Default)]
+pub(crate) struct Rest {
+    /// Runs that may have missed something.
     late: Vec<Wait>,
+    /// Channels whose events are held back until then.
+    held_back: Vec<Arc<Channel>>,
 }
 
 impl Conductor {
@@ -47,13 +58,15 @@ impl Conductor {
         let highest = waits.iter().map(|wait| wait.laid);
         let highest = highest.chain(marks.values().map(|mark| mark.laid)).max();
         self.waits.go_on_after(highest.unwrap_or(0));
+        let mut found = Found::default();
         for (name, mark) in &marks {
             if let Some(channel) = self.channels.get(name) {
                 channel.hold_back(mark.next);
-                self.open(&channel);
+                // Its usher comes when all who were shown what came before are in.
+                self.waits.open(name, || mark.next);
+                found.rest.held_back.push(channel);
             }
         }
-        let mut found = Found::default();
         for wait in waits {
             found.runs.insert(wait.run.clone());
             let trouble = wait.trouble.clone();
@@ -70,7 +83,7 @@ impl Conductor {
             let wait = Arc::new(wait);
             if !all_shown || self.waits.enter(&wait, &shown) != Entered::Waits {
                 self.waits.settle_again(&wait);
-                found.late.push(Wait::clone(&wait));
+                found.rest.late.push(Wait::clone(&wait));
             }
         }
         Ok(found)
@@ -123,8 +136,20 @@ impl Conductor {
     }
 
     /// Shows runs what they may have missed, and then rings timers until the server stops.
-    pub(crate) async fn attend_waits(self: Arc<Self>, found: Vec<Wait>) {
-        let settled = stream::iter(found).map(|wait| self.settle_left(wait));
+    pub(crate) async fn attend_waits(self: Arc<Self>, rest: Rest) {
+        let (mut takers, others): (Vec<Wait>, Vec<Wait>) = rest
+            .late
+            .into_iter()
+            .partition(|wait| wait.form == Form::Receive);
+        // Of several that want the same event the longest-waiting gets it.
+        takers.sort_by(|one, other| (one.since, &one.run).cmp(&(other.since, &other.run)));
+        for wait in takers {
+            self.settle_left(wait).await;
+        }
+        for channel in rest.held_back {
+            tokio::spawn(Arc::clone(&self).usher(channel));
+        }
+        let settled = stream::iter(others).map(|wait| self.settle_left(wait));
         settled
             .buffer_unordered(SETTLED_AT_ONCE_MAX)
             .collect::<()>()
@@ -149,7 +174,7 @@ impl Conductor {
         let cancelled =
             journal.is_some_and(|journal| journal.cancel().is_some() && !journal.knows_of_cancel());
         if !cancelled {
-            return self.settle(wait).await;
+            return self.settle_before(wait).await;
         }
         let told = Cause::Failure(Conductor::cancelled("any"));
         if let Err(why) = self.wake(&wait, told).await {
@@ -162,7 +187,7 @@ impl Conductor {
     ///
     /// # Errors
     /// What the store does not keep.
-    pub(crate) async fn keep_marks(&self) -> Result<(), StoreError> {
+    pub async fn keep_marks(&self) -> Result<(), StoreError> {
         let now = self.waits.marks();
         let before = lock(&self.kept_marks).clone();
         if now == before {
@@ -187,9 +212,9 @@ impl Conductor {
 }
 
 impl Found {
-    /// The waits that may have missed something.
-    pub(crate) fn late(&mut self) -> Vec<Wait> {
-        std::mem::take(&mut self.late)
+    /// What is still to be done.
+    pub(crate) fn rest(&mut self) -> Rest {
+        std::mem::take(&mut self.rest)
     }
 }
 

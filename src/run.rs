@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::act::Acted;
 use crate::action::Services;
+use crate::backlog::Backlog;
 use crate::blackbox::{BlackBox, STRIKES_MAX};
 use crate::bundle::Script;
 use crate::channel::Channels;
@@ -55,6 +56,8 @@ pub struct Conductor {
     pub versions: Versions,
     /// Runs that wait.
     pub waits: Arc<Waits>,
+    /// What old events are found by.
+    pub backlog: Backlog,
     /// Where runs go that have been woken.
     pub woken: mpsc::UnboundedSender<RunId>,
     /// Told when a run lies down that may be due before all others.
@@ -126,10 +129,19 @@ impl Conductor {
     /// has ended.
     pub async fn carry(self: &Arc<Self>, work: Work) -> bool {
         let run = work.journal.run.clone();
+        let orders = work.seat.orders();
         match self.drive(work).await {
             Ok(Reached::End(_)) => {
                 self.waits.forget(&run);
                 return true;
+            }
+            // Nobody holds it any more, so nothing more is ordered: what was is what counts.
+            Ok(Reached::Wait(wait)) if orders.borrow().kill => {
+                self.waits.settled(&wait);
+                match self.end_at_once(&run).await {
+                    Ok(()) => return true,
+                    Err(why) => self.interrupted(&run, &why.into()),
+                }
             }
             Ok(Reached::Wait(wait)) => self.settle(wait).await,
             Err(why) => self.interrupted(&run, &why),

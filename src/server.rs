@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::action::Services;
 use crate::api;
 use crate::attendance::Attendance;
+use crate::backlog::Backlog;
 use crate::blackbox::{BlackBox, Struck};
 use crate::channel::Channels;
 use crate::claim::Claims;
@@ -175,6 +176,7 @@ async fn open(
         claims: Claims::default(),
         versions: Versions::default(),
         waits,
+        backlog: Backlog::default(),
         woken,
         alarms: Notify::new(),
         kept_marks: Mutex::default(),

@@ -46,6 +46,17 @@ impl Stop {
     }
 }
 
+impl Stop {
+    /// What a script sees of a condition that was stopped.
+    fn refusal(self) -> Value {
+        Value::from([
+            ("kind", Value::from("refused")),
+            ("message", Value::from(self.sentence())),
+            ("verb", Value::from("condition")),
+        ])
+    }
+}
+
 struct Step {
     gate: Option<Box<dyn Gate>>,
     stop: Option<Stop>,
@@ -115,11 +126,15 @@ pub fn ask(question: Question) -> Option<Answer> {
     STEP.with_borrow_mut(|slot| slot.as_mut().and_then(|step| step.ask(question)))
 }
 
-/// Hands a closure's verdict to the gate, and stops the step: this was all that it was for.
+/// Hands a closure's verdict to the gate, and stops the step: this was all that it was for. A
+/// closure that met a limit has no verdict, whatever the language made of it.
 pub fn judged(verdict: Result<bool, Value>) {
     STEP.with_borrow_mut(|slot| {
         if let Some(step) = slot.as_mut() {
-            step.stop = Some(Stop::Asked);
+            let verdict = match step.stop.replace(Stop::Asked) {
+                Some(limit) => Err(limit.refusal()),
+                None => verdict,
+            };
             step.outside += verdict.as_ref().err().map_or(0, leak::generous);
             if let Some(gate) = step.gate.as_mut() {
                 gate.judged(verdict);

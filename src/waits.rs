@@ -43,9 +43,13 @@ struct Room {
     /// What events below this brought about is on disk.
     durable: u64,
     count: usize,
-    /// For each set of field names the waits by the values that they want there.
-    shapes: BTreeMap<Vec<String>, HashMap<Vec<u8>, BTreeSet<Place>>>,
+    /// For each set of field names the waits by the values that they want there. One set, not one
+    /// for each value: thousands of waits that want different things would each pay for their own.
+    shapes: BTreeMap<Vec<String>, BTreeSet<Wanted>>,
 }
+
+/// The values that are wanted, and by whom.
+type Wanted = (Arc<[u8]>, Place);
 
 /// The longest-waiting first; then the run, and which of its wants.
 type Place = (Timestamp, RunId, usize);
@@ -297,47 +301,42 @@ impl Inside {
 
 impl Room {
     fn add(&mut self, wait: &Wait, index: usize) {
-        let fields = &wait.wants[index].fields;
-        let names = fields.keys().cloned().collect();
+        let (names, wanted) = wanted(wait, index);
         let places = self.shapes.entry(names).or_default();
-        let places = places.entry(values(fields.values())).or_default();
-        self.count += usize::from(places.insert(place(wait, index)));
+        self.count += usize::from(places.insert((wanted, place(wait, index))));
     }
 
     fn remove(&mut self, wait: &Wait, index: usize) {
-        let fields = &wait.wants[index].fields;
-        let names: Vec<String> = fields.keys().cloned().collect();
-        let Some(by_values) = self.shapes.get_mut(&names) else {
+        let (names, wanted) = wanted(wait, index);
+        let Some(places) = self.shapes.get_mut(&names) else {
             return;
         };
-        let wanted = values(fields.values());
-        if let Some(places) = by_values.get_mut(&wanted) {
-            self.count -= usize::from(places.remove(&place(wait, index)));
-            if places.is_empty() {
-                by_values.remove(&wanted);
-            }
-        }
-        if by_values.is_empty() {
+        self.count -= usize::from(places.remove(&(wanted, place(wait, index))));
+        if places.is_empty() {
             self.shapes.remove(&names);
         }
     }
 
     fn fitting(&self, event: &Event) -> Vec<Place> {
-        let with_values =
-            |(names, by_values): (&Vec<String>, &HashMap<Vec<u8>, BTreeSet<Place>>)| {
-                by_values
-                    .get(&values_in(&event.body, names.iter()))
-                    .cloned()
-            };
-        let mut places: Vec<Place> = self
-            .shapes
-            .iter()
-            .filter_map(with_values)
-            .flatten()
-            .collect();
-        places.sort_unstable();
-        places
+        let mut fitting = Vec::new();
+        for (names, places) in &self.shapes {
+            let values: Arc<[u8]> = values_in(&event.body, names.iter()).into();
+            // Nobody waits since then, so which run does not matter.
+            let longest = (Timestamp::MIN, RunId::new(&event.id, ""), 0);
+            let from = places.range((Arc::clone(&values), longest)..);
+            let same = from.take_while(|(wanted, _)| *wanted == values);
+            fitting.extend(same.map(|(_, place)| place.clone()));
+        }
+        fitting.sort_unstable();
+        fitting
     }
+}
+
+/// The names of the fields that a wait looks at, and the values that it wants there.
+fn wanted(wait: &Wait, index: usize) -> (Vec<String>, Arc<[u8]>) {
+    let fields = &wait.wants[index].fields;
+    let names = fields.keys().cloned().collect();
+    (names, values(fields.values()).into())
 }
 
 fn place(wait: &Wait, index: usize) -> Place {

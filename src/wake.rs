@@ -118,7 +118,19 @@ impl Conductor {
     /// # Errors
     /// The store is closed or damaged; the run is woken after the next start.
     pub(crate) async fn wake(&self, wait: &Wait, cause: Cause) -> Result<bool, StoreError> {
-        let mut batch = Batch::new();
+        self.wake_with(wait, cause, Batch::new()).await
+    }
+
+    /// The same, with what else is to be kept in the same batch.
+    ///
+    /// # Errors
+    /// As [`Conductor::wake`].
+    pub(crate) async fn wake_with(
+        &self,
+        wait: &Wait,
+        cause: Cause,
+        mut batch: Batch,
+    ) -> Result<bool, StoreError> {
         let mut journal = Journal::addition_to(wait.run.clone());
         let now = self.clock.now();
         let result = match &cause {

@@ -111,7 +111,8 @@ fn commit_alone(plan: &Plan, rows: &mut Rows) {
     );
 }
 
-fn two_syncs(folder: &Path) -> f64 {
+/// Microseconds of a write and `fdatasync` of each of two files.
+pub(crate) fn two_syncs(folder: &Path) -> f64 {
     use std::os::unix::fs::FileExt as _;
     let files = ["a", "b"].map(|name| std::fs::File::create(folder.join(name)).unwrap());
     let mut place = 0;
@@ -267,6 +268,21 @@ fn timed(count: usize, journal: &Journal, call: impl Fn(Journal) -> Journal) -> 
         took
     };
     (0..count).map(once).collect()
+}
+
+/// Microseconds of a step that is handed a thousand old outcomes.
+pub(crate) fn replay_of_thousand(plan: &Plan) -> f64 {
+    let times = plan.pick(200, 40);
+    let thinkers = Thinkers::start(Engine::new(host::words())).unwrap();
+    let job = move |engine: &Engine| {
+        let script = Bundle::of("flows/channel0/long.rhai", LONG_FLOW);
+        let script = engine.compile(script).unwrap();
+        let journal = long_journal();
+        median(&timed(times, &journal, |journal| {
+            step(engine, &script, journal)
+        }))
+    };
+    thinkers.call(job).unwrap()
 }
 
 fn event() -> Event {

@@ -289,8 +289,11 @@ impl Checker<'_> {
             Some(&(keys::TIMER | keys::WAIT)) => row.is_some_and(|row| row.end.is_none()),
             _ => row.is_some_and(|row| row.place(run) == *key),
         };
+        let is_timer = key.first() == Some(&keys::TIMER);
         if !right {
             self.wrong(words(key), "there is no such run in that state");
+        } else if is_timer && !self.has(&keys::run(keys::WAIT, run))? {
+            self.wrong(words(key), "the run does not wait");
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: as in `reads.rs`; a journal with a hole is an error, never a shorter journal.
 
+use std::ops::Range;
+
 use jiff::Timestamp;
 
 use super::Store;
@@ -56,15 +58,27 @@ impl Store {
     /// # Errors
     /// [`StoreError::Damaged`] if any of them is missing or cannot be read.
     pub fn journal(&self, run: &RunId) -> Result<Vec<Vec<u8>>, StoreError> {
-        let Some(row) = self.run_row(run)? else {
-            return Ok(Vec::new());
+        let mut row = self.run_row(run)?;
+        loop {
+            let Some(known) = row else {
+                return Ok(Vec::new());
+            };
+            let records = self.records(run, known.first..known.entries);
+            // A journal that just began anew drops what came before.
+            row = self.run_row(run)?;
+            let still = |row: &RunRow| row.first == known.first;
+            if records.is_ok() || row.as_ref().is_some_and(still) {
+                return records;
+            }
+        }
+    }
+
+    fn records(&self, run: &RunId, entries: Range<u32>) -> Result<Vec<Vec<u8>>, StoreError> {
+        let record = |entry| {
+            let key = keys::journal(run, entry);
+            self.shared().bytes(&key)?.ok_or_else(|| missing(&key))
         };
-        (row.first..row.entries)
-            .map(|entry| {
-                let key = keys::journal(run, entry);
-                self.shared().bytes(&key)?.ok_or_else(|| missing(&key))
-            })
-            .collect()
+        entries.map(record).collect()
     }
 
     fn run_row(&self, run: &RunId) -> Result<Option<RunRow>, StoreError> {

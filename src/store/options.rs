@@ -87,6 +87,12 @@ impl Failpoints {
         *armed.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some((nth, point, mishap));
     }
 
+    /// True until what was armed has happened.
+    pub fn is_armed(&self) -> bool {
+        let plan = self.0.as_ref().map(|armed| armed.plan.lock());
+        plan.is_some_and(|plan| plan.unwrap_or_else(PoisonError::into_inner).is_some())
+    }
+
     /// A commit begins.
     pub(super) fn count(&self) {
         if let Some(armed) = &self.0 {

@@ -291,9 +291,15 @@ impl Builder<'_> {
                     keys::TIMER => split_timer(&pair.0).map(|(_, run, _)| run),
                     _ => split_run(&pair.0),
                 };
-                match run.map(|run| keys::run(keys::LIVE, &run)) {
-                    Some(live) if plan.has(&live)? => Ok(()),
-                    _ => self.put_aside(plan, pair, "its run is not live"),
+                let Some(run) = run else {
+                    return self.put_aside(plan, pair, "its run is not live");
+                };
+                if !plan.has(&keys::run(keys::LIVE, &run))? {
+                    return self.put_aside(plan, pair, "its run is not live");
+                }
+                match plan.has(&keys::run(keys::WAIT, &run))? {
+                    true => Ok(()),
+                    false => self.put_aside(plan, pair, "its run does not wait"),
                 }
             })?;
         }

@@ -402,6 +402,7 @@ fn the_small_things_are_kept() {
     commit(&store, |batch| {
         batch.append(&one, vec![]);
         batch.move_cursor("alert/open", 1, 2);
+        batch.put_wait(&one, vec![]);
         batch.put_timer(at(20), &one, 2);
         batch.put_timer(at(10), &one, 1);
         batch.put_version("abc", vec![1; 60_000]);

@@ -48,7 +48,10 @@ pub fn furnish(folder: &Path) {
                 .unwrap();
             match number % 3 {
                 0 => batch.finish(&run, End::Done, at(number as i64)),
-                1 => batch.put_timer(at(number as i64), &run, 1),
+                1 => {
+                    batch.put_wait(&run, Vec::new());
+                    batch.put_timer(at(number as i64), &run, 1);
+                }
                 _ => batch.dead_letter(&run, at(number as i64), vec![]),
             }
         });

@@ -62,8 +62,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         "the path of an event",
         &[
             "metrics", "waits", "channel", "claim", "locals", "keep", "perform", "recall",
-            "versions", "act", "wake", "usher", "timer", "rewait", "run", "mind", "collect",
-            "dispatch", "trial",
+            "versions", "act", "wake", "usher", "settle", "judge", "backlog", "cease", "timer",
+            "rewait", "run", "mind", "collect", "dispatch", "trial",
         ],
     ),
     (
