@@ -26,7 +26,7 @@ pub use plan::Plan;
 use crate::event::{Incoming, Value};
 
 /// Every kind of `[[source]]`, in the order in which the documentation lists them.
-pub const ALL: &[&dyn Source] = &[&cron::Cron, &poll::Poll];
+pub const ALL: &[&dyn Source] = &[&cron::Cron, &poll::Poll, &snmp::Snmp];
 
 /// Keeps what could not be decoded: the bytes become the body, the reason goes into `meta`.
 pub fn keep_raw(mut incoming: Incoming, bytes: &[u8], why: impl Into<String>) -> Incoming {

@@ -16,6 +16,7 @@ mod crash;
 mod cron;
 mod decode_json;
 mod decode_mail;
+mod decode_snmp;
 mod decode_trap;
 mod decode_webhook;
 mod demo;

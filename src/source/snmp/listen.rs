@@ -1,0 +1,118 @@
+//! `kind = "snmp"`: traps and informs from the wire, over UDP.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::access::Access;
+use super::receive::Receiver;
+use super::socket::Socket;
+use crate::error::Diagnostic;
+use crate::source::{Block, Context, Door, Opened, Source, Trouble};
+
+/// The port that traps are sent to unless somebody says otherwise (RFC 3417 §3.2).
+const TRAP_PORT: u16 = 162;
+
+/// The kind.
+pub struct Snmp;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    listen: OneOrMore,
+    #[serde(default)]
+    communities: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl Source for Snmp {
+    fn name(&self) -> &'static str {
+        "snmp"
+    }
+
+    fn about(&self) -> &'static str {
+        "traps and informs of SNMP versions 1 and 2c over UDP, without snmptrapd"
+    }
+
+    fn read(&self, block: &Block<'_>) -> Result<Arc<dyn Door>, Diagnostic> {
+        let keys: Keys = block.keys()?;
+        let written = match keys.listen {
+            OneOrMore::One(address) => vec![address],
+            OneOrMore::More(addresses) => addresses,
+        };
+        let addresses: Option<Vec<SocketAddr>> =
+            written.iter().map(|text| address(text)).collect();
+        let Some(addresses) = addresses.filter(|addresses| !addresses.is_empty()) else {
+            let wrong = block.wrong("listen", "`listen` must be addresses, with a port or without");
+            return Err(wrong.help("write \"0.0.0.0:162\", \"[::]:162\", or a list of such"));
+        };
+        Ok(Arc::new(Listening {
+            addresses,
+            access: Access {
+                communities: keys.communities,
+            },
+        }))
+    }
+}
+
+fn address(text: &str) -> Option<SocketAddr> {
+    let with_port = text.parse().ok();
+    with_port.or_else(|| Some(SocketAddr::new(text.parse::<IpAddr>().ok()?, TRAP_PORT)))
+}
+
+struct Listening {
+    addresses: Vec<SocketAddr>,
+    access: Access,
+}
+
+impl Door for Listening {
+    fn place(&self) -> String {
+        let addresses: Vec<String> = self.addresses.iter().map(SocketAddr::to_string).collect();
+        format!("udp {}", addresses.join(" "))
+    }
+
+    fn run<'a>(&'a self, context: &'a Context) -> Opened<'a> {
+        Box::pin(self.receive(context))
+    }
+}
+
+impl Listening {
+    async fn receive(&self, context: &Context) -> Result<(), Trouble> {
+        let sockets: Result<Vec<_>, Trouble> =
+            self.addresses.iter().map(|to| self.bind(*to)).collect();
+        self.warn();
+        let receiver = Receiver {
+            context,
+            access: &self.access,
+            sockets: sockets?,
+        };
+        receiver.run().await
+    }
+
+    fn bind(&self, address: SocketAddr) -> Result<Arc<Socket>, Trouble> {
+        let has_v4 = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
+        let only_v6 = self.addresses.iter().any(has_v4);
+        let socket = Socket::bind(address, only_v6)
+            .map_err(|why| Trouble(format!("cannot listen on udp {address}: {why}")))?;
+        let granted = socket.granted;
+        tracing::info!("udp {address} takes traps, with a receive buffer of {granted} bytes");
+        Ok(Arc::new(socket))
+    }
+
+    fn warn(&self) {
+        let is_open = self.access.communities.is_none();
+        let beyond = self.addresses.iter().find(|to| !to.ip().is_loopback());
+        if let Some(beyond) = beyond.filter(|_| is_open) {
+            tracing::warn!(
+                "udp {beyond} takes traps of every community from everybody; name the ones to take with `communities = [\"…\"]`"
+            );
+        }
+    }
+}
