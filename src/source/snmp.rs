@@ -5,14 +5,19 @@
 
 pub mod access;
 pub mod ber;
+pub mod cipher;
+pub mod engine;
 mod inbox;
+pub mod keys;
 mod listen;
 pub mod oid;
 pub mod pdu;
 mod receive;
+mod secured;
 mod socket;
 mod syntax;
 pub mod text;
+pub mod user;
 pub mod value;
 pub mod wire;
 

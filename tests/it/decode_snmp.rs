@@ -9,8 +9,13 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use vigie::event::{Incoming, Meta, Value};
+use vigie::secret::Secret;
 use vigie::source::snmp::access::{Access, Datagram, Reading, Refusal};
+use vigie::source::snmp::cipher::Cipher;
 use vigie::source::snmp::decode;
+use vigie::source::snmp::engine::Engine;
+use vigie::source::snmp::keys::Hash;
+use vigie::source::snmp::user::User;
 
 use crate::mutate::each_mutation;
 
@@ -47,11 +52,16 @@ fn from() -> SocketAddr {
 }
 
 fn read_by(access: &Access, bytes: &[u8]) -> Reading {
-    access.read(Datagram {
+    read_for(&Engine::start(None), access, bytes)
+}
+
+fn read_for(engine: &Engine, access: &Access, bytes: &[u8]) -> Reading {
+    let datagram = Datagram {
         bytes,
         from: from(),
         at: Timestamp::UNIX_EPOCH,
-    })
+    };
+    access.read(engine, datagram)
 }
 
 fn read(bytes: &[u8]) -> Reading {
@@ -239,7 +249,7 @@ fn only_known_communities_are_taken_and_what_nobody_can_tell_is_not() {
 fn verdict(bytes: &[u8]) -> String {
     let event = match read(bytes) {
         Reading::Event(event, _) => event,
-        Reading::Refused(why) => return format!("refused: {}", why.word()),
+        other => panic!("{other:?}"),
     };
     let extra = &event.meta.extra;
     if let Some(why) = extra.get("decode_error") {
@@ -268,6 +278,169 @@ fn every_odd_packet_is_read_or_kept_as_it_is() {
         .map(|(case, verdict)| json!([case["case"], verdict]))
         .collect();
     assert!(wrong.is_empty(), "{}", Json::from(wrong));
+}
+
+/// The users of the recordings.
+fn users() -> Vec<User> {
+    let user = |name, proof: Option<(Hash, &str)>, secrecy: Option<(Cipher, &str)>| {
+        let proof = proof.map(|(hash, password)| (hash, Secret::new(password.to_owned())));
+        let secrecy = secrecy.map(|(cipher, password)| (cipher, Secret::new(password.to_owned())));
+        User::new(name, proof, secrecy)
+    };
+    let (sha, aes) = ((Hash::Sha, "authpass-sha1"), (Cipher::Aes, "privpass-aes"));
+    let (md5, des) = ((Hash::Md5, "authpass-md5"), (Cipher::Des, "privpass-des"));
+    let sha256 = (Hash::Sha256, "authpass-sha256");
+    vec![
+        user("noauthu", None, None),
+        user("md5desu", Some(md5), Some(des)),
+        user("shau", Some(sha), None),
+        user("shaaesu", Some(sha), Some(aes)),
+        user("sha256aes256u", Some(sha256), Some((Cipher::Aes256, "privpass-aes256"))),
+        user("sha512aesu", Some((Hash::Sha512, "authpass-sha512")), Some(aes)),
+        user("informu", Some(sha), Some(aes)),
+    ]
+}
+
+fn of_users() -> Access {
+    Access {
+        communities: Some(Vec::new()),
+        users: users(),
+    }
+}
+
+#[test]
+fn traps_of_version_3_are_opened_with_every_hash_and_cipher_recorded() {
+    let (packets, access) = (recorded(), of_users());
+    let read = |name: &str| read_by(&access, &packets[name]);
+    for (name, user, text) in [
+        ("v3-noauth.1", "noauthu", "v3 noauth"),
+        ("v3-md5-des.1", "md5desu", "v3 md5 des"),
+        ("v3-sha-auth.1", "shau", "v3 sha auth"),
+        ("v3-sha-aes.1", "shaaesu", "v3 sha aes"),
+        ("v3-sha256-aes256.1", "sha256aes256u", "v3 sha256 aes256"),
+        ("v3-sha512-aes.1", "sha512aesu", "v3 sha512 aes"),
+        ("v3-context.1", "shaaesu", "v3 with context"),
+        ("v3-unknownengine.1", "shaaesu", "v3 unknown engine"),
+    ] {
+        let Reading::Event(event, None) = read(name) else {
+            panic!("{name}: {:?}", read(name));
+        };
+        let body = event.body.to_json();
+        assert_eq!(body["values"][format!("{WEST}.1")], text, "{name}");
+        let said = (&body["version"], &body["user"], &body["community"]);
+        assert_eq!(said, (&json!("3"), &json!(user), &Json::Null));
+        let context = if name == "v3-context.1" { "ctx1" } else { "" };
+        assert_eq!(event.meta.extra["context"], Value::from(context));
+        let is_known = name != "v3-unknownengine.1";
+        let engine = event.meta.extra["engine_id"].to_plain();
+        assert_eq!(engine == "8000000001020304", is_known, "{engine}");
+    }
+    assert_eq!(read("v3-badpass.1"), Reading::Refused(Refusal::Digest));
+    assert_eq!(read("v3-unknownuser.1"), Reading::Refused(Refusal::User));
+    // one bit anywhere, and nothing of it is believed
+    let packet = &packets["v3-sha-aes.1"];
+    for at in 0..packet.len() {
+        let mut changed = packet.clone();
+        changed[at] ^= 1;
+        assert!(!matches!(read_by(&access, &changed), Reading::Event(..)), "{at}");
+    }
+}
+
+#[test]
+fn a_level_that_is_not_the_users_is_refused() {
+    let packets = recorded();
+    let access = |name: &str, has_proof: bool| {
+        let password = |text: &str| Secret::new(text.to_owned());
+        let proof = has_proof.then(|| (Hash::Sha, password("authpass-sha1")));
+        Access {
+            communities: None,
+            users: vec![User::new(name, proof, None)],
+        }
+    };
+    let encrypted = read_by(&access("shaaesu", true), &packets["v3-sha-aes.1"]);
+    assert_eq!(encrypted, Reading::Refused(Refusal::Level));
+    let clear = read_by(&access("noauthu", true), &packets["v3-noauth.1"]);
+    assert_eq!(clear, Reading::Refused(Refusal::Level));
+}
+
+/// The engine that snmptrapd had for the recordings.
+fn recorded_engine() -> Engine {
+    let id = "80001f8880e0bc230be86f006b00000000";
+    Engine::new(bytes(&json!(id)), 1)
+}
+
+#[test]
+fn whoever_asks_for_our_engine_is_told_as_net_snmp_tells_it() {
+    let packets = recorded();
+    let Reading::Reported(None, report) =
+        read_for(&recorded_engine(), &of_users(), &packets["v3-inform.1"])
+    else {
+        panic!("no report");
+    };
+    // The time is another, and the largest message.
+    let (mut ours, mut theirs) = (report, packets["v3-inform.2"].clone());
+    let time = theirs.iter().rposition(|byte| *byte == 0x0c).unwrap();
+    for report in [&mut ours, &mut theirs] {
+        let size = report.windows(2).position(|pair| pair == [0x02, 0x03]).unwrap();
+        report[size..size + 5].fill(0);
+        report[time] = 0;
+    }
+    assert_eq!(ours, theirs);
+}
+
+#[test]
+fn an_inform_of_version_3_is_answered_under_the_same_seal_and_not_out_of_its_time() {
+    let (packets, access, engine) = (recorded(), of_users(), recorded_engine());
+    let inform = &packets["v3-inform.3"];
+    let Reading::Event(event, Some(answer)) = read_for(&engine, &access, inform) else {
+        panic!("no answer");
+    };
+    assert_eq!(event.body.to_json()["values"][format!("{WEST}.1")], "v3 inform");
+    assert_eq!(answer.len(), packets["v3-inform.4"].len());
+    // Our own answer opens with the same keys: its digest is right, and what is inside is a response.
+    let opened = read_for(&engine, &access, &answer);
+    assert_eq!(opened, Reading::Refused(Refusal::Unasked));
+    let later = Engine::new(engine.id.clone(), 2);
+    let Reading::Reported(Some(Refusal::Time), report) = read_for(&later, &access, inform) else {
+        panic!("an inform of the time before the restart was taken");
+    };
+    // The report is authenticated, or the sender would not set its clock by it.
+    assert!(report.windows(2).any(|pair| pair == [0x04, 0x0c]));
+}
+
+#[test]
+fn traps_of_the_past_of_an_engine_are_refused() {
+    let engine = Engine::start(None);
+    assert!(engine.is_timely(b"other", 3, 1_000));
+    assert!(engine.is_timely(b"other", 3, 860), "150 seconds may be late");
+    assert!(!engine.is_timely(b"other", 3, 849));
+    assert!(!engine.is_timely(b"other", 2, 5_000), "before its restart");
+    assert!(engine.is_timely(b"other", 4, 0));
+    assert!(!engine.is_timely(b"other", 3, 1_001));
+    assert!(!engine.is_timely(b"third", i32::MAX as u32, 0));
+    assert!(!engine.is_timely(&engine.id, 0, 0) && engine.is_timely(&engine.id, 1, 149));
+    assert!(!engine.is_timely(&engine.id, 1, 152));
+    let again = Engine::start(Some(&engine.memory()));
+    assert_eq!((&again.id, again.boots), (&engine.id, 2));
+    assert_ne!(Engine::start(None).id, engine.id);
+}
+
+#[test]
+fn keys_are_those_of_the_rfc() {
+    // RFC 3414 §A.3.1 and §A.3.2
+    let engine = bytes(&json!("000000000000000000000002"));
+    for (hash, stretched, local) in [
+        (Hash::Md5, "9faf3283884e92834ebc9847d8edd963", "526f5eed9fcce26f8964c2930787d82b"),
+        (
+            Hash::Sha,
+            "9fb5cc0381497b3793528939ff788d5d79145211",
+            "6695febc9288e36282235fc7151f128497b38f3f",
+        ),
+    ] {
+        let key = hash.stretch("maplesyrup");
+        assert_eq!(key, bytes(&json!(stretched)));
+        assert_eq!(hash.localize(&key, &engine), bytes(&json!(local)));
+    }
 }
 
 #[test]
@@ -302,6 +475,7 @@ fn broken_datagrams_never_panic_and_never_vanish() {
                 let is_raw = event.meta.extra.contains_key("decode_error");
                 assert_eq!(event.body == Value::from(bytes.to_vec()), is_raw);
             }
+            Reading::Reported(..) => {}
             Reading::Refused(why) => {
                 let is_known = matches!(why, Refusal::User | Refusal::Unasked);
                 assert!(is_known, "{why:?}: {bytes:02x?}");

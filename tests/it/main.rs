@@ -48,6 +48,7 @@ mod run;
 mod sendevt;
 mod shipped;
 mod sources;
+mod snmp;
 mod spool;
 mod store;
 mod store_damage;

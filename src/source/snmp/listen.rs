@@ -6,8 +6,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::access::Access;
+use super::engine::Engine;
 use super::receive::Receiver;
 use super::socket::Socket;
+use super::user::{USERS_MAX, User, UserKeys};
 use crate::error::Diagnostic;
 use crate::source::{Block, Context, Door, Opened, Source, Trouble};
 
@@ -23,6 +25,8 @@ struct Keys {
     listen: OneOrMore,
     #[serde(default)]
     communities: Option<Vec<String>>,
+    #[serde(default)]
+    user: Vec<UserKeys>,
 }
 
 #[derive(Deserialize)]
@@ -38,7 +42,7 @@ impl Source for Snmp {
     }
 
     fn about(&self) -> &'static str {
-        "traps and informs of SNMP versions 1 and 2c over UDP, without snmptrapd"
+        "traps and informs of SNMP versions 1, 2c and 3 over UDP, without snmptrapd"
     }
 
     fn read(&self, block: &Block<'_>) -> Result<Arc<dyn Door>, Diagnostic> {
@@ -57,9 +61,27 @@ impl Source for Snmp {
             addresses,
             access: Access {
                 communities: keys.communities,
+                users: users(keys.user, block)?,
             },
         }))
     }
+}
+
+fn users(keys: Vec<UserKeys>, block: &Block<'_>) -> Result<Vec<User>, Diagnostic> {
+    if keys.len() > USERS_MAX {
+        let why = format!("a source has at most {USERS_MAX} users");
+        return Err(block.wrong("user", why));
+    }
+    let mut users: Vec<User> = Vec::new();
+    for keys in keys {
+        let user = keys.read(block)?;
+        if users.iter().any(|other| other.name == user.name) {
+            let why = format!("there are two users `{}`", user.name);
+            return Err(block.wrong("user", why));
+        }
+        users.push(user);
+    }
+    Ok(users)
 }
 
 fn address(text: &str) -> Option<SocketAddr> {
@@ -92,8 +114,20 @@ impl Listening {
             context,
             access: &self.access,
             sockets: sockets?,
+            engine: self.engine(context).await?,
         };
         receiver.run().await
+    }
+
+    /// Our engine, started once more, which is remembered before anybody hears of it.
+    async fn engine(&self, context: &Context) -> Result<Engine, Trouble> {
+        if self.access.users.is_empty() {
+            return Ok(Engine::start(None));
+        }
+        let engine = Engine::start(context.memory()?.as_deref());
+        let memory = engine.memory();
+        context.push_and_remember(Vec::new(), memory).await?;
+        Ok(engine)
     }
 
     fn bind(&self, address: SocketAddr) -> Result<Arc<Socket>, Trouble> {

@@ -34,6 +34,15 @@ pub struct Notification {
     pub response: Option<Vec<u8>>,
 }
 
+impl Notification {
+    /// Notes that so many bytes stood behind the message.
+    pub fn count_behind(&mut self, count: usize) {
+        if count > 0 {
+            self.notes.push(format!("{count} bytes follow the message"));
+        }
+    }
+}
+
 /// Reads the message that `peer` sent under `community`, which a version 1 trap repeats.
 ///
 /// # Errors

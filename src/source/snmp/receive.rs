@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::access::{Access, Datagram, Reading};
-use super::inbox::{Inbox, Pile};
+use super::access::{Access, Datagram, Reading, Refusal};
+use super::engine::Engine;
+use super::inbox::{Head, Inbox, Pile};
 use super::socket::{Socket, fill};
 use crate::event::Incoming;
 use crate::source::context::NotKept;
@@ -27,6 +28,8 @@ pub struct Receiver<'a> {
     pub context: &'a Context,
     /// Who may send.
     pub access: &'a Access,
+    /// Who we are to senders of version 3.
+    pub engine: Engine,
     /// Where they send to.
     pub sockets: Vec<Arc<Socket>>,
 }
@@ -91,20 +94,30 @@ impl Receiver<'_> {
                 self.commit(std::mem::take(&mut commit)).await;
             }
             let (from, at) = (head.from, head.at);
-            match self.access.read(Datagram { bytes, from, at }) {
-                Reading::Event(event, answer) => {
+            let reading = self.access.read(&self.engine, Datagram { bytes, from, at });
+            let answer = |bytes| Answer {
+                socket: head.socket,
+                to: from,
+                bytes,
+            };
+            match reading {
+                Reading::Event(event, answered) => {
                     commit.bytes += bytes.len();
                     commit.events.push(*event);
-                    commit.answers.extend(answer.map(|bytes| Answer {
-                        socket: head.socket,
-                        to: from,
-                        bytes,
-                    }));
+                    commit.answers.extend(answered.map(answer));
                 }
-                Reading::Refused(why) => self.context.refused(why.word(), 1, &from.to_string()),
+                Reading::Refused(why) => self.refused(why, &head),
+                Reading::Reported(why, report) => {
+                    why.iter().for_each(|why| self.refused(*why, &head));
+                    self.answer(&[answer(report)]).await;
+                }
             }
         }
         self.commit(commit).await;
+    }
+
+    fn refused(&self, why: Refusal, head: &Head) {
+        self.context.refused(why.word(), 1, &head.from.to_string());
     }
 
     /// Keeps the events, then answers.
