@@ -57,7 +57,10 @@ fn traps_of_versions_1_and_2c_come_over_ipv4_and_ipv6() {
     let rest = format!("{at} {ENTERPRISE} 192.0.2.7 6 17 12345 {FIRST} s");
     sender.trap(&format!("-v1 -c public {rest}"), &["disk full"]);
     let linkdown = "1.3.6.1.6.3.1.1.5.3 1.3.6.1.2.1.2.2.1.1.2 i 2";
-    sender.trap(&format!("-v2c -c \u{969c}\u{5bb3} {at} 4242 {linkdown}"), &[]);
+    sender.trap(
+        &format!("-v2c -c \u{969c}\u{5bb3} {at} 4242 {linkdown}"),
+        &[],
+    );
     let mut count = 2;
     if has_ipv6() {
         let arguments = format!("-v2c -c public udp6:[::1]:{port} 1 {ENTERPRISE} {FIRST} s");
@@ -75,8 +78,14 @@ fn traps_of_versions_1_and_2c_come_over_ipv4_and_ipv6() {
     }
     assert_eq!(all[0]["values"][FIRST], "disk full");
     let (name, community) = (&all[1]["name"], &all[1]["community"]);
-    assert_eq!((name, community), (&json!("linkDown"), &json!("\u{969c}\u{5bb3}")));
-    assert_eq!((&all[1]["uptime"], &all[1]["version"]), (&json!(4242), &json!("2c")));
+    assert_eq!(
+        (name, community),
+        (&json!("linkDown"), &json!("\u{969c}\u{5bb3}"))
+    );
+    assert_eq!(
+        (&all[1]["uptime"], &all[1]["version"]),
+        (&json!(4242), &json!("2c"))
+    );
     assert_eq!(all[1]["varbinds"][2]["name"], "ifIndex");
     if has_ipv6() {
         let (transport, address) = (&all[2]["transport"], &all[2]["address"]);
@@ -84,7 +93,10 @@ fn traps_of_versions_1_and_2c_come_over_ipv4_and_ipv6() {
         assert_eq!(all[2]["values"][FIRST], "line \"one\"\n\u{969c}\u{5bb3}");
     }
     let meta = server.get("events/snmptrap%2F1")["meta"].clone();
-    assert_eq!((&meta["source"], &meta["peer"]), (&json!("snmp"), &json!("127.0.0.1")));
+    assert_eq!(
+        (&meta["source"], &meta["peer"]),
+        (&json!("snmp"), &json!("127.0.0.1"))
+    );
     let log = server.log();
     assert!(log.contains("with a receive buffer of "), "{log}");
     assert!(!log.contains("of every community"), "only loopback: {log}");
@@ -99,17 +111,27 @@ async fn the_shipped_flow_for_snmptrapd_pages_for_traps_from_the_wire_unchanged(
         pagerduty.url()
     ));
     house.file("pagerduty.key", &"a".repeat(32));
-    house.flow("snmptrap/page", include_str!("../../flows/snmptrap/page.rhai"));
+    house.flow(
+        "snmptrap/page",
+        include_str!("../../flows/snmptrap/page.rhai"),
+    );
     let server = house.serve();
     up(&server);
     let at = format!("udp:127.0.0.1:{port}");
-    let varbinds = "1.3.6.1.2.1.2.2.1.1.2 i 2 1.3.6.1.2.1.2.2.1.2.2 s eth1 1.3.6.1.2.1.2.2.1.8.2 i 2";
+    let varbinds =
+        "1.3.6.1.2.1.2.2.1.1.2 i 2 1.3.6.1.2.1.2.2.1.2.2 s eth1 1.3.6.1.2.1.2.2.1.8.2 i 2";
     let down = format!("-v2c -c public {at} 4242 1.3.6.1.6.3.1.1.5.3 {varbinds}");
     sender.trap(&down, &[]);
     let enterprise = "1.3.6.1.4.1.8072.3.2.10";
     let index = "1.3.6.1.2.1.2.2.1.1.3 i 3";
-    sender.trap(&format!("-v1 -c public {at} {enterprise} 192.0.2.7 2 0 222 {index}"), &[]);
-    sender.trap(&format!("-v2c -c public {at} 1 1.3.6.1.6.3.1.1.5.4 {varbinds}"), &[]);
+    sender.trap(
+        &format!("-v1 -c public {at} {enterprise} 192.0.2.7 2 0 222 {index}"),
+        &[],
+    );
+    sender.trap(
+        &format!("-v2c -c public {at} 1 1.3.6.1.6.3.1.1.5.4 {varbinds}"),
+        &[],
+    );
     sender.trap(&format!("-v2c -c public {at} 1 1.3.6.1.6.3.1.1.5.1"), &[]);
     for number in 1..=3 {
         let run = server.ended(&format!("snmptrap/{number}/page"));
@@ -147,7 +169,10 @@ fn an_inform_is_answered_once_it_is_on_disk_and_not_when_it_is_not() {
     assert!(!inform(0, "three"), "there is no room for it");
     let row = row(&server, "snmptrap/snmp").unwrap();
     assert_eq!(row["state"], "failing", "{row}");
-    assert!(row["last_error"].as_str().unwrap().contains("full"), "{row}");
+    assert!(
+        row["last_error"].as_str().unwrap().contains("full"),
+        "{row}"
+    );
     assert_eq!(events(&server, "snmptrap").len(), 2);
 }
 
@@ -220,7 +245,10 @@ fn other_communities_are_turned_away_and_counted_and_a_reload_opens_anew() {
     let counted = "vigie_source_refused_total{source=\"snmptrap/snmp\",reason=\"community\"} 2";
     assert!(metrics.contains(counted), "{metrics}");
     let listing = stdout(&server.verb(&["list", "sources"]));
-    assert!(listing.contains(&format!("5        udp 0.0.0.0:{port}")), "{listing}");
+    assert!(
+        listing.contains(&format!("5        udp 0.0.0.0:{port}")),
+        "{listing}"
+    );
     assert!(server.log().contains("turned away: community"));
     house.channel("snmptrap", &block("\"public\""));
     wait_for("the reload", || {
@@ -236,7 +264,10 @@ fn other_communities_are_turned_away_and_counted_and_a_reload_opens_anew() {
     let all = block("").replace("communities = []\n", "");
     house.channel("snmptrap", &all);
     wait_for("the warning", || {
-        server.log().contains("takes traps of every community from everybody").then_some(())
+        server
+            .log()
+            .contains("takes traps of every community from everybody")
+            .then_some(())
     });
     assert_eq!(server.stop(), Some(0));
 }
@@ -256,7 +287,9 @@ fn a_burst_of_2000_traps_loses_none_and_mixes_up_none() {
     let house = listening(port, "");
     let server = house.serve();
     up(&server);
-    let burst: Vec<Vec<u8>> = (0..BURST).map(|number| datagram(&format!("trap {number:06}"))).collect();
+    let burst: Vec<Vec<u8>> = (0..BURST)
+        .map(|number| datagram(&format!("trap {number:06}")))
+        .collect();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(("127.0.0.1", port)).unwrap();
     for round in 1..=3 {
@@ -270,7 +303,10 @@ fn a_burst_of_2000_traps_loses_none_and_mixes_up_none() {
             assert_eq!(row["refused"], 0, "{row}");
             (row["events"] == BURST * round).then_some(())
         });
-        println!("{BURST} traps were sent in {took:?} and kept in {:?}", began.elapsed());
+        println!(
+            "{BURST} traps were sent in {took:?} and kept in {:?}",
+            began.elapsed()
+        );
     }
     for number in [0, 1, 777, BURST - 1] {
         let id = 2 * BURST + number + 1;
@@ -291,7 +327,10 @@ fn an_address_that_is_taken_is_said_and_tried_again() {
         row(&server, "snmptrap/snmp").filter(|row| row["state"] == "waiting")
     });
     let why = row["last_error"].as_str().unwrap();
-    assert!(why.starts_with(&format!("cannot listen on udp 127.0.0.1:{port}: ")), "{why}");
+    assert!(
+        why.starts_with(&format!("cannot listen on udp 127.0.0.1:{port}: ")),
+        "{why}"
+    );
     drop(taken);
     up(&server);
 }

@@ -188,7 +188,11 @@ impl Access {
             Err(why) => return Ok(datagram.raw(&why)),
         };
         notification.count_behind(envelope.behind);
-        let Notification { mut trap, notes, response } = notification;
+        let Notification {
+            mut trap,
+            notes,
+            response,
+        } = notification;
         trap.version = Some(message.version.word().to_owned());
         trap.community = Some(String::from_utf8_lossy(message.community).into_owned());
         let mut meta = datagram.meta();
@@ -220,12 +224,19 @@ impl Access {
             Err(why) => return Ok(datagram.raw(&why)),
         };
         notification.count_behind(envelope.behind);
-        let Notification { mut trap, notes, response } = notification;
+        let Notification {
+            mut trap,
+            notes,
+            response,
+        } = notification;
         trap.version = Some(Version::V3.word().to_owned());
         trap.user = Some(opened.user.name.clone());
         let mut meta = datagram.meta();
         let context = String::from_utf8_lossy(scoped.context).into_owned();
-        let known = [("engine_id", hex::encode(message.engine())), ("context", context)];
+        let known = [
+            ("engine_id", hex::encode(message.engine())),
+            ("context", context),
+        ];
         let known = known.map(|(name, value)| (name.to_owned(), Value::Text(value)));
         meta.extra.extend(known);
         meta.message_id = response.is_some().then(|| datagram.inform_id(scoped.pdu));

@@ -139,7 +139,12 @@ pub fn oid(data: &[u8]) -> Option<String> {
         }
         // Writing to text cannot fail. The first number is two in one (X.690 §8.19.4).
         let _ = match text.is_empty() {
-            true => write!(text, "{}.{}", (arc / 40).min(2), arc - (arc / 40).min(2) * 40),
+            true => write!(
+                text,
+                "{}.{}",
+                (arc / 40).min(2),
+                arc - (arc / 40).min(2) * 40
+            ),
             false => write!(text, ".{arc}"),
         };
         arc = 0;

@@ -51,10 +51,12 @@ impl Source for Snmp {
             OneOrMore::One(address) => vec![address],
             OneOrMore::More(addresses) => addresses,
         };
-        let addresses: Option<Vec<SocketAddr>> =
-            written.iter().map(|text| address(text)).collect();
+        let addresses: Option<Vec<SocketAddr>> = written.iter().map(|text| address(text)).collect();
         let Some(addresses) = addresses.filter(|addresses| !addresses.is_empty()) else {
-            let wrong = block.wrong("listen", "`listen` must be addresses, with a port or without");
+            let wrong = block.wrong(
+                "listen",
+                "`listen` must be addresses, with a port or without",
+            );
             return Err(wrong.help("write \"0.0.0.0:162\", \"[::]:162\", or a list of such"));
         };
         Ok(Arc::new(Listening {

@@ -71,7 +71,10 @@ fn version_2(data: &[u8], peer: Peer) -> Result<Notification, WireError> {
     fields.integer("error index")?;
     let list = fields.expect(SEQUENCE, "list of varbinds")?;
     let (varbinds, notes) = varbinds(list)?;
-    let (id, list) = (ber::element(INTEGER, &[id]), ber::element(SEQUENCE, &[list]));
+    let (id, list) = (
+        ber::element(INTEGER, &[id]),
+        ber::element(SEQUENCE, &[list]),
+    );
     let none = ber::number(INTEGER, 0);
     let response = ber::element(RESPONSE, &[&id, &none, &none, &list]);
     Ok(Notification {

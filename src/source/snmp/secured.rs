@@ -4,7 +4,9 @@
 //! were found right, in this order; what is answered in clear text is what RFC 3414 wants so.
 
 use snmp_parser::asn1_rs::FromBer;
-use snmp_parser::{HeaderData, SecurityModel, UsmSecurityParameters, parse_usm_security_parameters};
+use snmp_parser::{
+    HeaderData, SecurityModel, UsmSecurityParameters, parse_usm_security_parameters,
+};
 
 use super::ber::{self, Broken, Element, INTEGER, OCTETS, Reader, SEQUENCE};
 use super::cipher::Occasion;
@@ -117,11 +119,7 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     /// The first [`Fault`].
-    pub fn open<'u>(
-        &self,
-        users: &'u [User],
-        engine: &Engine,
-    ) -> Result<Opened<'u>, Fault> {
+    pub fn open<'u>(&self, users: &'u [User], engine: &Engine) -> Result<Opened<'u>, Fault> {
         // Whoever wants an answer secures by the engine of the one who answers.
         if self.header.is_reportable() && self.engine() != engine.id {
             return Err(Fault::Engine);
@@ -153,7 +151,10 @@ impl<'a> Message<'a> {
 
     fn moment(&self) -> (u32, u32) {
         let usm = &self.usm;
-        (usm.msg_authoritative_engine_boots, usm.msg_authoritative_engine_time)
+        (
+            usm.msg_authoritative_engine_boots,
+            usm.msg_authoritative_engine_time,
+        )
     }
 
     /// The message before its digest, the digest, and what follows.
@@ -239,14 +240,19 @@ impl Seal<'_> {
             None => scoped,
         };
         let proof = self.user.and_then(|user| user.proof(&engine.id));
-        let flags = u8::from(proof.is_some()) * AUTHENTICATED
-            + u8::from(secrecy.is_some()) * ENCRYPTED;
+        let flags =
+            u8::from(proof.is_some()) * AUTHENTICATED + u8::from(secrecy.is_some()) * ENCRYPTED;
         let whole = |digest: &[u8]| {
             let moment = (boots, time);
             let parameters = self.parameters(&engine.id, moment, [digest, salt]);
             ber::element(
                 SEQUENCE,
-                &[&ber::number(INTEGER, 3), &self.header(flags), &parameters, &body],
+                &[
+                    &ber::number(INTEGER, 3),
+                    &self.header(flags),
+                    &parameters,
+                    &body,
+                ],
             )
         };
         let Some((hash, key)) = proof else {
@@ -259,7 +265,10 @@ impl Seal<'_> {
     fn header(&self, flags: u8) -> Vec<u8> {
         // A datagram that can be read is smaller than 4 GiB.
         let size = ber::number(INTEGER, DATAGRAM_BYTES_MAX as u32 - 1);
-        let (id, flags) = (ber::number(INTEGER, self.id), ber::element(OCTETS, &[&[flags]]));
+        let (id, flags) = (
+            ber::number(INTEGER, self.id),
+            ber::element(OCTETS, &[&[flags]]),
+        );
         let model = ber::number(INTEGER, SecurityModel::USM.0);
         ber::element(SEQUENCE, &[&id, &size, &flags, &model])
     }

@@ -123,7 +123,9 @@ impl<T: Copy> Keyed<T> {
 
     /// The key for one engine.
     fn local(&self, hash: Hash, engine: &[u8]) -> Vec<u8> {
-        let key = self.key.get_or_init(|| hash.stretch(self.password.expose()));
+        let key = self
+            .key
+            .get_or_init(|| hash.stretch(self.password.expose()));
         hash.localize(key, engine)
     }
 }
