@@ -10,6 +10,7 @@ pub mod engine;
 mod inbox;
 pub mod keys;
 mod listen;
+pub mod mib;
 pub mod oid;
 pub mod pdu;
 mod receive;

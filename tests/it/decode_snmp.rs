@@ -60,6 +60,7 @@ fn read_for(engine: &Engine, access: &Access, bytes: &[u8]) -> Reading {
         bytes,
         from: from(),
         at: Timestamp::UNIX_EPOCH,
+        names: None,
     };
     access.read(engine, datagram)
 }

@@ -334,3 +334,64 @@ fn an_address_that_is_taken_is_said_and_tried_again() {
     drop(taken);
     up(&server);
 }
+
+/// A vendor's MIB, as vendors write them.
+const VENDOR: &str = r#"VIGIE-TEST-MIB DEFINITIONS ::= BEGIN
+IMPORTS MODULE-IDENTITY, OBJECT-TYPE, NOTIFICATION-TYPE, Integer32, enterprises FROM SNMPv2-SMI
+        DisplayString FROM SNMPv2-TC;
+vigieTest MODULE-IDENTITY
+    LAST-UPDATED "202601010000Z" ORGANIZATION "x" CONTACT-INFO "x" DESCRIPTION "x"
+    ::= { enterprises 99999 }
+fanNumber OBJECT-TYPE SYNTAX Integer32 MAX-ACCESS read-only STATUS current DESCRIPTION "x" ::= { vigieTest 1 }
+fanFailed NOTIFICATION-TYPE OBJECTS { fanNumber } STATUS current DESCRIPTION "x" ::= { vigieTest 0 7 }
+END
+"#;
+
+#[test]
+fn names_come_from_a_folder_of_mibs_and_traps_come_without_it_too() {
+    let (port, sender) = (udp_port(), Sender::new());
+    let house = listening(port, "");
+    let block = |folder: &str| {
+        format!("[[source]]\nkind = \"snmp\"\nlisten = \"127.0.0.1:{port}\"\nmibs = \"{folder}\"\n")
+    };
+    house.file("mibs/VIGIE-TEST-MIB.txt", VENDOR);
+    house.file(
+        "mibs/BROKEN-MIB.txt",
+        "BROKEN-MIB DEFINITIONS ::= BEGIN {{{ \u{969c} END",
+    );
+    house.channel("snmptrap", &block("mibs"));
+    let server = house.serve();
+    up(&server);
+    let vendor = "1.3.6.1.4.1.99999";
+    let at = format!("udp:127.0.0.1:{port}");
+    let fan = format!("-v2c -c public {at} 7 {vendor}.0.7 {vendor}.1.0 i 3 {vendor}.2.0 i 4");
+    sender.trap(&fan, &[]);
+    let event = received(&server, 1).remove(0);
+    assert_eq!(event["name"], "fanFailed", "{}", server.log());
+    let names: Vec<&Json> = (0..4).map(|at| &event["varbinds"][at]["name"]).collect();
+    assert_eq!(
+        names[..3],
+        [
+            &json!("sysUpTime"),
+            &json!("snmpTrapOID"),
+            &json!("fanNumber")
+        ]
+    );
+    assert_eq!(names[3], &Json::Null);
+    house.channel("snmptrap", &block("gone"));
+    wait_for("the reload", || {
+        let row = row(&server, "snmptrap/snmp")?;
+        let why = row["last_error"].as_str()?;
+        (row["state"] == "up" && why.contains("the MIB folder ")).then_some(())
+    });
+    sender.trap(&fan, &[]);
+    assert_eq!(received_at(&server, 2)["oid"], format!("{vendor}.0.7"));
+}
+
+fn received_at(server: &Running, number: usize) -> Json {
+    let path = format!("/api/v1/events/snmptrap%2F{number}");
+    wait_for("the event", || {
+        let answered = server.ask(&path, &[], None);
+        (answered.status == 200).then(|| answered.json()["body"].clone())
+    })
+}

@@ -87,6 +87,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("lettre", &["src/action/mail/"]),
     ("mail_parser", &["src/source/mail"]),
     ("snmp_parser", &["src/source/snmp"]),
+    ("mib_rs", &["src/source/snmp"]),
+    ("hmac", &["src/source/snmp"]),
+    ("aes", &["src/source/snmp"]),
     ("ureq", &["src/sender/", "src/cli/client.rs"]),
     ("clap", &["src/cli/", "src/sender/"]),
     (

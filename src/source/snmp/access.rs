@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::engine::Engine;
+use super::mib::Names;
 use super::pdu::{self, Notification};
 use super::secured::{self, Fault, Scoped};
 use super::user::User;
@@ -93,6 +94,8 @@ pub struct Datagram<'a> {
     pub from: SocketAddr,
     /// When.
     pub at: Timestamp,
+    /// Names beyond the built-in ones.
+    pub names: Option<&'a Names>,
 }
 
 impl Datagram<'_> {
@@ -135,13 +138,16 @@ impl Datagram<'_> {
         Reading::Event(Box::new(kept), None)
     }
 
-    fn event(&self, trap: Trap, notes: &[String], mut meta: Meta) -> Box<Incoming> {
+    fn event(&self, mut trap: Trap, notes: &[String], mut meta: Meta) -> Box<Incoming> {
         if !notes.is_empty() {
             let raw = Value::from(self.bytes.to_vec());
             meta.extra.insert("raw".to_owned(), raw);
             let note = Value::Text(notes.join("; "));
             meta.extra.insert("decode_note".to_owned(), note);
         }
+        self.names
+            .iter()
+            .for_each(|names| names.complete(&mut trap));
         let body = trap.into_value();
         Box::new(Incoming { body, meta })
     }

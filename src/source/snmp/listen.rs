@@ -1,12 +1,14 @@
 //! `kind = "snmp"`: traps and informs from the wire, over UDP.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::access::Access;
 use super::engine::Engine;
+use super::mib::Names;
 use super::receive::Receiver;
 use super::socket::Socket;
 use super::user::{USERS_MAX, User, UserKeys};
@@ -25,6 +27,8 @@ struct Keys {
     listen: OneOrMore,
     #[serde(default)]
     communities: Option<Vec<String>>,
+    #[serde(default)]
+    mibs: Option<PathBuf>,
     #[serde(default)]
     user: Vec<UserKeys>,
 }
@@ -65,6 +69,7 @@ impl Source for Snmp {
                 communities: keys.communities,
                 users: users(keys.user, block)?,
             },
+            mibs: keys.mibs.map(|folder| block.path(&folder)),
         }))
     }
 }
@@ -94,6 +99,7 @@ fn address(text: &str) -> Option<SocketAddr> {
 struct Listening {
     addresses: Vec<SocketAddr>,
     access: Access,
+    mibs: Option<PathBuf>,
 }
 
 impl Door for Listening {
@@ -117,8 +123,19 @@ impl Listening {
             access: &self.access,
             sockets: sockets?,
             engine: self.engine(context).await?,
+            names: self.names(context).await,
         };
         receiver.run().await
+    }
+
+    /// What the MIB folder has; without it traps have the built-in names.
+    async fn names(&self, context: &Context) -> Option<Names> {
+        let folder = self.mibs.clone()?;
+        let loading = tokio::task::spawn_blocking(move || Names::load(&folder));
+        let loaded = loading.await.unwrap_or_else(|why| Err(why.to_string()));
+        let loaded = loaded.inspect_err(|why| context.trouble(why)).ok()?;
+        tracing::info!("{} names come from the MIB folder", loaded.count());
+        Some(loaded)
     }
 
     /// Our engine, started once more, which is remembered before anybody hears of it.

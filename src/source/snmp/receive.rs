@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::access::{Access, Datagram, Reading, Refusal};
 use super::engine::Engine;
 use super::inbox::{Head, Inbox, Pile};
+use super::mib::Names;
 use super::socket::{Socket, fill};
 use crate::event::Incoming;
 use crate::source::context::NotKept;
@@ -32,6 +33,8 @@ pub struct Receiver<'a> {
     pub engine: Engine,
     /// Where they send to.
     pub sockets: Vec<Arc<Socket>>,
+    /// Names beyond the built-in ones.
+    pub names: Option<Names>,
 }
 
 /// An answer that waits until its event is on disk.
@@ -94,7 +97,13 @@ impl Receiver<'_> {
                 self.commit(std::mem::take(&mut commit)).await;
             }
             let (from, at) = (head.from, head.at);
-            let reading = self.access.read(&self.engine, Datagram { bytes, from, at });
+            let datagram = Datagram {
+                bytes,
+                from,
+                at,
+                names: self.names.as_ref(),
+            };
+            let reading = self.access.read(&self.engine, datagram);
             let answer = |bytes| Answer {
                 socket: head.socket,
                 to: from,
