@@ -6,8 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use crate::action::{self, Failure, Repeat, Verb};
 use crate::attempt::{Next, Tries};
 use crate::claim::Notes;
@@ -16,6 +14,7 @@ use crate::flow::InDoubt;
 use crate::gate::Question;
 use crate::journal::Entry;
 use crate::run::{Conductor, Interrupted, Work};
+use crate::stop::told;
 use crate::store::Batch;
 use crate::tries::TriesRecord;
 use crate::wait::{self, Wait};
@@ -228,10 +227,6 @@ impl Conductor {
             }
         }
     }
-}
-
-async fn told(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Tries so far as the rule sees them.

@@ -6,15 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State as Extracted};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value as Json_, json};
 
 use crate::access::Person;
 use crate::event::{EventId, RunId};
-use crate::metrics::in_channel;
+use crate::health;
 use crate::run::Interrupted;
 use crate::settings::Right;
 use crate::source::asked::{Named, Wished};
@@ -31,17 +30,17 @@ const PAGE_ROWS: usize = 100;
 const ORDER_BYTES_MAX: usize = 64 * 1024;
 
 type Answer = Result<Json<Json_>, Refusal>;
-type Server = Extracted<Arc<State>>;
-type Peer = ConnectInfo<SocketAddr>;
+pub(crate) type Server = Extracted<Arc<State>>;
+pub(crate) type Peer = ConnectInfo<SocketAddr>;
 type Query = Wished<BTreeMap<String, String>>;
 
 /// Every route of the server: health, the doors, the management.
 pub fn router(state: Arc<State>) -> Router {
     let doors = http::router(Arc::clone(&state.door));
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
         .route("/api/v1/channels", get(channels))
         .route("/api/v1/flows", get(flows))
         .route("/api/v1/sources", get(sources))
@@ -71,44 +70,9 @@ async fn not_allowed() -> Refusal {
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "not_allowed", message)
 }
 
-/// 200 once the store, the flows and all doors are up; this answers only when the first two are.
-async fn ready(state: Server) -> (StatusCode, String) {
-    let missing = state.doors.not_up();
-    match missing.is_empty() {
-        true => (StatusCode::OK, "ready\n".to_owned()),
-        false => {
-            let text = format!(
-                "not ready: these sources are not up: {}\n",
-                missing.join(", ")
-            );
-            (StatusCode::SERVICE_UNAVAILABLE, text)
-        }
-    }
-}
-
 async fn sources(state: Server, peer: Peer, headers: HeaderMap) -> Answer {
     state.admit(peer, &headers, Right::Read, None)?;
     Ok(Json(json!({ "sources": state.doors.lines() })))
-}
-
-async fn metrics(state: Server, peer: Peer, headers: HeaderMap) -> Result<Response, Refusal> {
-    state.admit(peer, &headers, Right::Read, None)?;
-    let metrics = &state.conductor.metrics;
-    for channel in state.conductor.channels.all() {
-        let label = in_channel(&channel.name);
-        metrics
-            .depth
-            .get_or_create(&label)
-            .set(i64::try_from(channel.depth()).unwrap_or(i64::MAX));
-        metrics
-            .dropped
-            .get_or_create(&label)
-            .set(i64::try_from(channel.dropped()).unwrap_or(i64::MAX));
-    }
-    let leaked = i64::try_from(crate::leak::total()).unwrap_or(i64::MAX);
-    metrics.leaked.set(leaked);
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], metrics.text()).into_response())
 }
 
 async fn channels(state: Server, peer: Peer, headers: HeaderMap) -> Answer {
@@ -335,7 +299,8 @@ async fn audit(state: Server, peer: Peer, headers: HeaderMap, Wished(query): Que
 }
 
 impl State {
-    fn admit(
+    /// Who asks, if they may.
+    pub(crate) fn admit(
         &self,
         ConnectInfo(peer): Peer,
         headers: &HeaderMap,

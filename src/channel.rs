@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
+use crate::claim::lock;
 use crate::config::{ChannelSettings, OnFull, UNROUTED};
 use crate::event::{Incoming, Value};
 use crate::store::{Batch, Pushed, Store, StoreError};
@@ -212,6 +213,8 @@ pub struct Channels {
     store: Store,
     waits: Arc<Waits>,
     by_name: RwLock<BTreeMap<String, Arc<Channel>>>,
+    /// Those that left the folder: one that comes back is the same to whoever holds it.
+    gone: Mutex<BTreeMap<String, Arc<Channel>>>,
 }
 
 impl Channels {
@@ -228,6 +231,7 @@ impl Channels {
             store,
             waits,
             by_name: RwLock::default(),
+            gone: Mutex::default(),
         };
         channels.reload(settings)?;
         Ok(channels)
@@ -240,11 +244,23 @@ impl Channels {
     /// What the store cannot read.
     pub fn reload(&self, settings: &BTreeMap<String, ChannelSettings>) -> Result<(), StoreError> {
         let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
-        by_name.retain(|name, _| settings.contains_key(name));
+        let mut gone = lock(&self.gone);
+        by_name.retain(|name, channel| {
+            let stays = settings.contains_key(name);
+            if !stays {
+                gone.insert(name.clone(), Arc::clone(channel));
+            }
+            stays
+        });
         let paused = self.store.paused()?;
         for (name, settings) in settings {
             if let Some(channel) = by_name.get(name) {
                 channel.set_settings(settings.clone());
+                continue;
+            }
+            if let Some(channel) = gone.remove(name) {
+                channel.set_settings(settings.clone());
+                by_name.insert(name.clone(), channel);
                 continue;
             }
             let counts = self.store.channel_counts(name);

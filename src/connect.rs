@@ -42,10 +42,18 @@ pub fn services(house: &House) -> Result<Services, Vec<Diagnostic>> {
         smtp: prepare("smtp", settings.smtp.clone(), &mut mistakes, |settings| {
             action::mail::Service::prepare(settings, base)
         }),
+        amqp: prepare("amqp", settings.amqp.clone(), &mut mistakes, |settings| {
+            action::amqp::Service::prepare(settings, base)
+        }),
         file: prepare("file", settings.file.clone(), &mut mistakes, |settings| {
             action::file::Service::prepare(settings, base)
         }),
     };
+    for plan in &house.sources {
+        if let Err(why) = plan.door.check(&services.http) {
+            mistakes.push(Diagnostic::new(format!("source `{}`: {why}", plan.id())));
+        }
+    }
     if mistakes.is_empty() {
         Ok(services)
     } else {

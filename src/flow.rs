@@ -27,6 +27,8 @@ pub struct Flow {
     pub channel: String,
     /// `open_ticket.toml`, or the defaults.
     pub settings: FlowSettings,
+    /// The text of `open_ticket.toml`, kept for runs that outlive the file.
+    pub settings_text: String,
     /// The compiled script.
     pub script: Arc<Script>,
 }
@@ -115,7 +117,7 @@ pub fn load(
     let file = root.join(format!("{path}.rhai"));
     let shown_file = shown.join(format!("{path}.rhai"));
     let source = document::text(&file, &shown_file).map_err(|mistake| vec![mistake])?;
-    let settings = settings(root, shown, path)?;
+    let (settings, settings_text) = settings(root, shown, path)?;
     let mut bundle = Bundle::of(&shown_file.display().to_string(), &source);
     bundle.is_batch = settings.batch.is_some();
     gather(engine, root, &mut bundle)?;
@@ -124,24 +126,36 @@ pub fn load(
         name: name.to_owned(),
         channel: channel.to_owned(),
         settings,
+        settings_text,
         script: Arc::new(script),
     })
 }
 
-fn settings(root: &Path, shown: &Path, path: &str) -> Result<FlowSettings, Vec<Diagnostic>> {
+fn settings(
+    root: &Path,
+    shown: &Path,
+    path: &str,
+) -> Result<(FlowSettings, String), Vec<Diagnostic>> {
     let file = root.join(format!("{path}.toml"));
     let shown = shown.join(format!("{path}.toml"));
     if !file.exists() {
-        return Ok(FlowSettings::default());
+        return Ok((FlowSettings::default(), String::new()));
     }
-    let settings: FlowSettings = document::read(&file, &shown).map_err(|mistake| vec![mistake])?;
+    let text = document::text(&file, &shown).map_err(|mistake| vec![mistake])?;
+    let settings = document::parse(&text, &shown).map_err(|mistake| vec![mistake])?;
+    sensible(&settings, &shown)?;
+    Ok((settings, text))
+}
+
+/// What the type of a setting does not say.
+fn sensible(settings: &FlowSettings, shown: &Path) -> Result<(), Vec<Diagnostic>> {
     let wrong = |message: &str| {
         Err(vec![Diagnostic::new(format!(
             "{}: {message}",
             shown.display()
         ))])
     };
-    match &settings {
+    match settings {
         FlowSettings {
             runs_at_once_max: 0,
             ..
@@ -158,7 +172,7 @@ fn settings(root: &Path, shown: &Path, path: &str) -> Result<FlowSettings, Vec<D
         } if !(1..=BATCH_EVENTS_MAX).contains(&batch.size_max) => {
             wrong("[batch] size_max must be 1 to 100000")
         }
-        _ => Ok(settings),
+        _ => Ok(()),
     }
 }
 

@@ -20,6 +20,9 @@ pub mod hex;
 pub mod memory;
 pub mod stop;
 
+// the wire of a broker, which senders, doors and actions share
+pub mod amqp;
+
 // thinking: a script, and the gate between it and the world
 pub mod bundle;
 pub mod compile;
@@ -82,8 +85,10 @@ pub mod api;
 pub mod attendance;
 pub mod connect;
 pub mod doors;
+mod health;
 pub mod intake;
 mod operate;
+mod patrol;
 mod post;
 pub mod server;
 pub mod state;

@@ -74,6 +74,10 @@ pub struct Metrics {
     pub leaked: Gauge,
     /// Tries of actions that failed.
     pub failures: Counter,
+    /// Things found wrong in the store.
+    pub store_damage: Gauge,
+    /// 1 once everything in the store was read and is whole.
+    pub store_verified: Gauge,
     actions: Histogram,
     ended: Family<Ended, Counter>,
 }
@@ -93,10 +97,13 @@ impl Default for Metrics {
             steps: Counter::default(),
             leaked: Gauge::default(),
             failures: Counter::default(),
+            store_damage: Gauge::default(),
+            store_verified: Gauge::default(),
             actions: Histogram::new(exponential_buckets(0.001, 4.0, 10)),
             ended: Family::default(),
         };
         metrics.register();
+        metrics.register_store();
         metrics
     }
 }
@@ -160,6 +167,20 @@ impl Metrics {
             self.actions.clone(),
         );
         registry.register("runs_ended", "Runs by how they ended", self.ended.clone());
+    }
+
+    fn register_store(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "store_damage",
+            "Things found wrong in the store",
+            self.store_damage.clone(),
+        );
+        registry.register(
+            "store_verified",
+            "1 once everything in the store was read and is whole",
+            self.store_verified.clone(),
+        );
     }
 
     /// A try of an action took this long.

@@ -6,7 +6,7 @@
 use crate::clock::Clock;
 use crate::event::Value;
 use crate::gate::{Answer, Gate, Question};
-use crate::journal::{COMMANDS_MAX, Command, Entry, Journal};
+use crate::journal::{COMMANDS_MAX, Command, Entry, Journal, Outcome};
 use crate::store::codec::encode_value;
 
 /// Answers what needs nobody outside: `now`, `uuid`, `state::get`, `emit` …
@@ -169,49 +169,70 @@ impl Replay {
                 self.cursor += 1;
                 result.map_or_else(Answer::Error, Answer::Value)
             }
-            None => self.question_for_closure(at).unwrap_or_else(|| {
-                self.asked = Asked::Command(at);
-                Answer::Stop
-            }),
+            None => self.still_open(at, question),
         }
     }
 
-    fn new_command(&mut self, question: Question) -> Answer {
-        let at = self.clock.now();
-        let answer = match question.word.as_str() {
-            "carried" => Some(Ok(self
-                .journal
-                .continued()
-                .map_or(Value::Null, |continued| continued.state.clone()))),
-            _ => self.locals.answer(&question),
+    /// What to do about a command without an outcome.
+    fn still_open(&mut self, at: usize, question: &Question) -> Answer {
+        if let Some(judged) = self.question_for_closure(at) {
+            return judged;
+        }
+        // A failure of a local word that is open once more, because a person retried the run.
+        if let Some(result) = self.local(question) {
+            return self.local_outcome(at, result);
+        }
+        self.asked = Asked::Command(at);
+        Answer::Stop
+    }
+
+    fn local(&mut self, question: &Question) -> Option<Result<Value, Value>> {
+        if question.word == "carried" {
+            let continued = self.journal.continued();
+            let state = continued.map(|continued| continued.state.clone());
+            return Some(Ok(state.unwrap_or_default()));
+        }
+        let complaint = |why: String| {
+            Value::from([
+                ("message", Value::from(why)),
+                ("verb", Value::from(question.word.as_str())),
+            ])
         };
-        match answer {
+        let answer = self.locals.answer(question)?;
+        Some(answer.map_err(complaint))
+    }
+
+    fn local_outcome(&mut self, at: usize, result: Result<Value, Value>) -> Answer {
+        self.cursor = at + 1;
+        self.journal.add(Entry::Outcome(Outcome {
+            at: self.clock.now(),
+            of: at as u64,
+            attempts: 0,
+            result: result.clone(),
+        }));
+        result.map_or_else(Answer::Error, Answer::Value)
+    }
+
+    fn new_command(&mut self, question: Question) -> Answer {
+        let (at, index) = (self.clock.now(), self.cursor);
+        let local = self.local(&question);
+        let answer = local.clone().and_then(Result::ok);
+        self.journal.add(Entry::Command(Command {
+            at,
+            question,
+            answer,
+        }));
+        match local {
             None => {
-                self.asked = Asked::Command(self.cursor);
-                self.journal.add(Entry::Command(Command {
-                    at,
-                    question,
-                    answer: None,
-                }));
+                self.asked = Asked::Command(index);
                 Answer::Stop
             }
             Some(Ok(value)) => {
                 self.cursor += 1;
-                self.journal.add(Entry::Command(Command {
-                    at,
-                    question,
-                    answer: Some(value.clone()),
-                }));
                 Answer::Value(value)
             }
-            // A local word that complains is a mistake in the script, the same in every replay.
-            Some(Err(why)) => {
-                let pairs = [
-                    ("verb", Value::from(question.word)),
-                    ("message", Value::from(why)),
-                ];
-                Answer::Error(Value::from(pairs))
-            }
+            // What a script is told is written down, a complaint too: it may catch it and go on.
+            Some(Err(why)) => self.local_outcome(index, Err(why)),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::run::Conductor;
 use crate::store::codec::{CodecError, Reader, Writer};
 use crate::store::{Batch, StoreError};
 use crate::wait::{Form, Wait};
-use crate::waits::{ALL, Entered, Mark};
+use crate::waits::{ALL, Entered, Mark, NOTHING_MISSED};
 use crate::wake::Cause;
 
 /// Waits that are read at a time.
@@ -66,7 +66,7 @@ impl Conductor {
             };
             let is_settled = marks.get(ALL).is_some_and(|mark| wait.laid < mark.laid);
             let all_shown = is_settled && wait.wants.iter().all(was_shown);
-            let shown = vec![u64::MAX; wait.wants.len()];
+            let shown = vec![NOTHING_MISSED; wait.wants.len()];
             let wait = Arc::new(wait);
             if !all_shown || self.waits.enter(&wait, &shown) != Entered::Waits {
                 self.waits.settle_again(&wait);

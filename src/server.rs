@@ -29,6 +29,7 @@ use crate::intake::Intake;
 use crate::journal::{Entry, Journal};
 use crate::listener::{self, Listener};
 use crate::metrics::Metrics;
+use crate::patrol;
 use crate::run::Conductor;
 use crate::state::{CannotStart, State, load};
 use crate::store::{Batch, Options, Store, StoreError};
@@ -78,7 +79,7 @@ impl Server {
         let address = listener.address().unwrap_or(house.settings.http.listen);
         note_strikes(&conductor, struck).await?;
         let (working, worked) = mpsc::channel(1);
-        let attendance = Arc::new(Attendance::new(Arc::clone(&conductor), working));
+        let attendance = Arc::new(Attendance::new(Arc::clone(&conductor), working.clone()));
         let going_on = attendance.take_over(&house.flows, woken).await?;
         let (from, listening) = ((settings, house), listener.changer());
         let state = Arc::new(State::new(conductor, attendance, from, listening));
@@ -89,6 +90,7 @@ impl Server {
         state.doors.attend(&state.house().sources).await;
         let mut tasks = begin_tasks(&state, listener, intake, &stopping);
         tasks.extend(going_on);
+        patrol::begin(&state, working, stopping);
         tracing::info!(%address, "ready");
         Ok(Server {
             address,

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -81,6 +81,8 @@ pub struct State {
     pub house: RwLock<Arc<House>>,
     /// Doors and who may come in.
     pub door: Arc<Door>,
+    /// How many things are wrong in the store, once that was found.
+    pub damage: OnceLock<usize>,
     /// Where the listener hears of another address or certificate.
     pub(crate) listening: mpsc::Sender<Change>,
 }
@@ -120,6 +122,7 @@ impl State {
             settings,
             house: RwLock::new(Arc::new(house)),
             door,
+            damage: OnceLock::new(),
             listening,
         }
     }

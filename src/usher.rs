@@ -17,11 +17,13 @@ use crate::replay::{Judged, Replay};
 use crate::run::{Conductor, Interrupted};
 use crate::store::StoreError;
 use crate::wait::{Form, Wait};
-use crate::waits::Entered;
+use crate::waits::{Entered, NOTHING_MISSED};
 use crate::wake::Cause;
 
 /// How long a run may think up to its condition and about it.
 const JUDGING_SECONDS_MAX: Duration = Duration::from_secs(10);
+/// How long to wait after the store failed.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Events that are shown at a time.
 const SHOWN_EVENTS_MAX: usize = 64;
 /// Runs that are woken at a time for events of one channel.
@@ -33,13 +35,14 @@ impl Conductor {
     pub(crate) async fn settle(self: &Arc<Self>, wait: Wait) {
         let wait = Arc::new(wait);
         let mut shown: Vec<u64> = wait.wants.iter().map(|want| want.from).collect();
-        loop {
+        while !*self.stop.borrow() {
             match self.show_past(&wait, &mut shown).await {
                 Ok(true) => return self.waits.settled(&wait),
                 Ok(false) => {}
                 Err(why) => {
                     tracing::error!(run = %wait.run, "cannot be shown what it waits for: {why}");
-                    return;
+                    tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+                    continue;
                 }
             }
             match self.waits.enter(&wait, &shown) {
@@ -68,13 +71,13 @@ impl Conductor {
     ) -> Result<bool, StoreError> {
         for (index, want) in wait.wants.iter().enumerate() {
             let Some(channel) = self.channels.get(&want.channel) else {
+                // A channel that is gone has nothing to show.
+                shown[index] = NOTHING_MISSED;
                 continue;
             };
             let next = self.open(&channel);
             while shown[index] < next {
-                let events = self
-                    .store
-                    .events(&channel.name, shown[index], SHOWN_EVENTS_MAX)?;
+                let events = self.readable(&channel, shown[index])?;
                 let last = events.last().map_or(next, |event| event.id.number + 1);
                 // What comes after that is offered like to everybody else.
                 let last = last.min(next);
@@ -87,6 +90,18 @@ impl Conductor {
             }
         }
         Ok(false)
+    }
+
+    /// The next events, past one that cannot be read.
+    fn readable(&self, channel: &Channel, from: u64) -> Result<Vec<Event>, StoreError> {
+        let read = |from| self.store.events(&channel.name, from, SHOWN_EVENTS_MAX);
+        match read(from) {
+            Err(why @ StoreError::Damaged { .. }) => {
+                tracing::error!(channel = channel.name, from, "is passed over: {why}");
+                read(from + 1).or(Ok(Vec::new()))
+            }
+            read => read,
+        }
     }
 
     async fn show(&self, wait: &Arc<Wait>, index: usize, event: Event) -> Result<bool, StoreError> {
@@ -122,7 +137,7 @@ impl Conductor {
             if next < tail {
                 if let Err(why) = self.offer(&channel, next, tail).await {
                     tracing::error!(channel = channel.name, "cannot show events: {why}");
-                    self.waits.pass(&channel.name, next + 1);
+                    tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
                 }
                 continue;
             }
@@ -145,7 +160,7 @@ impl Conductor {
         next: u64,
         tail: u64,
     ) -> Result<(), StoreError> {
-        let events = self.store.events(&channel.name, next, SHOWN_EVENTS_MAX)?;
+        let events = self.readable(channel, next)?;
         let end = events.last().map_or(tail, |event| event.id.number + 1);
         let mut wakes = Vec::new();
         for event in events {

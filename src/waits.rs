@@ -14,6 +14,8 @@ use crate::event::{Event, RunId};
 use crate::wait::Wait;
 use crate::want::{values, values_in};
 
+/// In place of a number: there is no event that a wait could have missed.
+pub const NOTHING_MISSED: u64 = u64::MAX;
 /// The mark that stands for all channels; none has such a name.
 pub const ALL: &str = "*";
 
@@ -178,7 +180,7 @@ impl Waits {
         }
         let is_shown = |(want, shown): (&crate::want::Want, &u64)| {
             let room = inside.rooms.get(&want.channel);
-            room.is_some_and(|room| room.next <= *shown)
+            room.map_or(*shown == NOTHING_MISSED, |room| room.next <= *shown)
         };
         if !wait.wants.iter().zip(shown).all(is_shown) {
             return Entered::Behind;

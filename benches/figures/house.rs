@@ -98,14 +98,21 @@ impl House {
 }
 
 fn is_ready(address: SocketAddr) -> bool {
+    get(address, "/readyz").starts_with("HTTP/1.1 200")
+}
+
+/// What the server answers; empty if it cannot be reached.
+fn get(address: SocketAddr, path: &str) -> String {
     let Ok(mut stream) = TcpStream::connect(address) else {
-        return false;
+        return String::new();
     };
-    let request = format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     let mut answer = String::new();
     let asked = stream.write_all(request.as_bytes());
-    let answered = asked.and_then(|()| stream.read_to_string(&mut answer));
-    answered.is_ok() && answer.starts_with("HTTP/1.1 200")
+    match asked.and_then(|()| stream.read_to_string(&mut answer)) {
+        Ok(_) => answer,
+        Err(_) => String::new(),
+    }
 }
 
 /// A server that runs; killed when it is dropped.
@@ -126,6 +133,15 @@ impl Running {
     /// `http://127.0.0.1:PORT`
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Waits until it has read its whole store.
+    pub(crate) fn wait_until_verified(&self) {
+        let began = Instant::now();
+        while !get(self.address, "/metrics").contains("vigie_store_verified 1") {
+            assert!(began.elapsed() < PATIENCE, "the store is not verified");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Stops it as an operator would.

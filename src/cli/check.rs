@@ -1,17 +1,23 @@
 //! `vigie check`
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use clap::Args;
 
 use super::{Common, report};
 use crate::connect;
 use crate::error::Exit;
 use crate::listener;
-use crate::store;
+use crate::store::{self, Progress, StoreError};
+
+/// How often a work on the whole store says how far it has come.
+const SAY_EVERY: Duration = Duration::from_secs(2);
 
 /// Look at settings, channels and flows, and say everything that is wrong.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  vigie check\n  vigie check --store\n  vigie check --store --repair\n\n\
+    after_help = "Examples:\n  vigie check\n  vigie check --store\n  vigie check --store --repair\n  vigie check --store --compact\n\n\
     Exit: 0 all is well, 78 something is wrong, 1 the store is damaged."
 )]
 pub(super) struct Check {
@@ -21,6 +27,9 @@ pub(super) struct Check {
     /// With --store: keep everything readable, put the rest aside, make the store whole again
     #[arg(long, requires = "store")]
     repair: bool,
+    /// With --store: write the database into a fresh file, which is as small as what it holds
+    #[arg(long, requires = "store", conflicts_with = "repair")]
+    compact: bool,
 }
 
 impl Check {
@@ -41,16 +50,18 @@ impl Check {
             house.sources.len(),
             house.flows.len()
         ));
-        match (self.store, self.repair) {
-            (false, _) => Exit::Ok,
-            (true, false) => check_store(&house.settings.data),
-            (true, true) => repair_store(&house.settings.data),
+        let folder = &house.settings.data;
+        match self {
+            Check { store: false, .. } => Exit::Ok,
+            Check { repair: true, .. } => repair_store(folder),
+            Check { compact: true, .. } => compact_store(folder),
+            _ => check_store(folder),
         }
     }
 }
 
-fn check_store(folder: &std::path::Path) -> Exit {
-    match store::check(folder) {
+fn check_store(folder: &Path) -> Exit {
+    match store::check_watched(folder, &mut ticker()) {
         Ok(summary) if summary.problems.is_empty() => {
             report::line(&format!(
                 "the store {} is whole: {} rows",
@@ -66,22 +77,55 @@ fn check_store(folder: &std::path::Path) -> Exit {
             report::sentence("`vigie check --store --repair` keeps everything that can be read");
             Exit::Failed
         }
-        Err(why) => {
-            report::sentence(&why.to_string());
-            why.exit()
-        }
+        Err(why) => failed(&why),
     }
 }
 
-fn repair_store(folder: &std::path::Path) -> Exit {
-    match store::repair(folder) {
+fn repair_store(folder: &Path) -> Exit {
+    match store::repair_watched(folder, &mut ticker()) {
         Ok(summary) => {
             report::line(&format!("{summary:?}"));
             Exit::Ok
         }
-        Err(why) => {
-            report::sentence(&why.to_string());
-            why.exit()
+        Err(why) => failed(&why),
+    }
+}
+
+fn compact_store(folder: &Path) -> Exit {
+    match store::compact(folder, &mut ticker()) {
+        Ok(summary) => {
+            let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            report::line(&format!(
+                "the store {} is whole: {} rows in {:.1} MiB, before in {:.1} MiB",
+                folder.display(),
+                summary.rows,
+                mebibytes(summary.bytes_after),
+                mebibytes(summary.bytes_before)
+            ));
+            Exit::Ok
         }
+        Err(why) => failed(&why),
+    }
+}
+
+fn failed(why: &StoreError) -> Exit {
+    report::sentence(&why.to_string());
+    why.exit()
+}
+
+/// Says now and then how far a long work has come; a short one is over before.
+fn ticker() -> impl FnMut(Progress) {
+    let mut said = Instant::now();
+    move |progress| {
+        if said.elapsed() < SAY_EVERY {
+            return;
+        }
+        said = Instant::now();
+        let Progress { doing, done, of } = progress;
+        report::sentence(&match (done, of) {
+            (0, _) => format!("{doing} …"),
+            (_, 0) => format!("{doing}: {done}"),
+            _ => format!("{doing}: {done} of {of}"),
+        });
     }
 }

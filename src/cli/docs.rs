@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::report;
 use crate::error::Exit;
-use crate::{host, script};
+use crate::{host, script, source};
 
 /// Write the editor definitions of every word, and a page of them for people.
 #[derive(Debug, Args)]
@@ -84,7 +84,7 @@ fn definitions(module: &str) -> String {
     text
 }
 
-/// All words as Markdown.
+/// All words and all kinds of sources as Markdown.
 fn page() -> String {
     let mut text =
         String::from("# Words of a flow\n\n| word | what it does | example |\n|---|---|---|\n");
@@ -103,6 +103,15 @@ fn page() -> String {
             "| `{call}` | {} | `{}` |\n",
             cell(word.about),
             cell(word.example)
+        ));
+    }
+    text.push_str("\n# Sources of a channel\n");
+    for kind in source::ALL {
+        text.push_str(&format!(
+            "\n`{}`: {}\n```toml\n[[source]]\nkind = \"{0}\"\n{}\n```\n",
+            kind.name(),
+            kind.about(),
+            kind.example()
         ));
     }
     text

@@ -60,7 +60,8 @@ pub trait Keeper: Send + Sync {
     fn refused(&self, why: &'static str, count: u64, whose: &str);
 }
 
-/// What a door has while it stands open.
+/// What a door has while it stands open; copies are for the tasks that it spawns.
+#[derive(Clone)]
 pub struct Context {
     keeper: Arc<dyn Keeper>,
     stop: watch::Receiver<bool>,

@@ -60,6 +60,10 @@ impl Source for Cron {
         "an event at each moment of a schedule, in a time zone, with a rule for missed ones"
     }
 
+    fn example(&self) -> &'static str {
+        "schedule = \"0 8 * * 1-5\"\nzone = \"Europe/Paris\"\nmissed = \"once\"\nevent = { job = \"report\" }"
+    }
+
     fn read(&self, block: &Block<'_>) -> Result<Arc<dyn Door>, Diagnostic> {
         let keys: Keys = block.keys()?;
         let zone = keys.zone.as_deref().unwrap_or("UTC");

@@ -7,9 +7,11 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::block::Block;
 use super::context::{Context, NotKept};
+use crate::action::http;
 use crate::error::Diagnostic;
 
 /// A kind of door that a channel can open by itself; a unit struct in [`super::ALL`].
@@ -19,6 +21,9 @@ pub trait Source: Sync {
 
     /// One sentence for listings.
     fn about(&self) -> &'static str;
+
+    /// The keys of a block, as an example that can be used as it stands.
+    fn example(&self) -> &'static str;
 
     /// Reads one block. Pure but for the secrets it names: no socket, no other file.
     ///
@@ -32,17 +37,25 @@ pub trait Door: Send + Sync {
     /// Where it leads, for listings: `0 8 * * 1-5 Europe/Paris`, `udp 0.0.0.0:162`. No secrets.
     fn place(&self) -> String;
 
+    /// Looks whether the settings allow what it is meant to do. Opens nothing.
+    ///
+    /// # Errors
+    /// A sentence about what is not allowed.
+    fn check(&self, _http: &http::Client) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Stands open until [`Context::stopped`]; events go in by [`Context::push`] and its sisters.
     /// It says [`Context::up`] once everything it needs on this host is there: a door that listens
     /// when it is bound, one that goes out to others at once, because that others are away is no
     /// reason to call this server unready. It ends when it is told to stop, with `Ok`; any other
     /// end is a failure, after which it is run again with back-off. It is cut off if it takes longer
-    /// than [`crate::source::door::CLOSE_SECONDS_MAX`] to stop.
+    /// than [`CLOSE_SECONDS_MAX`] to stop.
     fn run<'a>(&'a self, context: &'a Context) -> Opened<'a>;
 }
 
 /// How long a door may take to close once it is told to.
-pub const CLOSE_SECONDS_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+pub const CLOSE_SECONDS_MAX: Duration = Duration::from_secs(5);
 
 /// A door that stands open, as a future.
 pub type Opened<'a> = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send + 'a>>;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::context::NotKept;
 use super::{Block, Context, Door, Opened, Source, Trouble};
-use crate::action::http::{Redirects, Request, Response};
+use crate::action::http::{self, Redirects, Request, Response};
 use crate::action::{Failure, FailureKind};
 use crate::error::Diagnostic;
 use crate::event::{Incoming, Meta};
@@ -49,6 +49,11 @@ impl Source for Poll {
         "asks a web service on a period; new items of its JSON become events once"
     }
 
+    fn example(&self) -> &'static str {
+        "url = \"https://app.example/api/incidents\"\nevery = \"30s\"\nitems = \"/incidents\"\n\
+        key = [\"id\", \"updated_at\"]\nfirst = \"skip\""
+    }
+
     fn read(&self, block: &Block<'_>) -> Result<Arc<dyn Door>, Diagnostic> {
         Ok(Arc::new(Polling(keys::read(block)?)))
     }
@@ -74,6 +79,10 @@ struct Mishap {
 impl Door for Polling {
     fn place(&self) -> String {
         format!("{} every {}", self.0.shown, self.0.every)
+    }
+
+    fn check(&self, http: &http::Client) -> Result<(), String> {
+        http.permits(&self.0.url)
     }
 
     fn run<'a>(&'a self, context: &'a Context) -> Opened<'a> {

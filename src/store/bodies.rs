@@ -195,14 +195,22 @@ impl Bodies {
     /// The names of all body files.
     pub(super) fn list(&self) -> Result<Vec<Hash>, StoreError> {
         let mut found = Vec::new();
-        for folder in entries(&self.folder)? {
-            if folder.is_dir() {
-                found.extend(entries(&folder)?.iter().filter_map(|path| {
-                    hex::decode(path.file_name().and_then(|name| name.to_str())?)
-                }));
-            }
-        }
+        self.each(|hash| found.push(*hash))?;
         Ok(found)
+    }
+
+    /// Shows each body file's name to `look`; there may be more than memory should hold.
+    pub(super) fn each(&self, mut look: impl FnMut(&Hash)) -> Result<(), StoreError> {
+        for folder in entries(&self.folder)? {
+            if !folder.is_dir() {
+                continue;
+            }
+            entries(&folder)?
+                .iter()
+                .filter_map(|path| hex::decode(path.file_name().and_then(|name| name.to_str())?))
+                .for_each(|hash| look(&hash));
+        }
+        Ok(())
     }
 
     /// Removes drafts that a crash left behind. Only before the first batch.

@@ -19,6 +19,7 @@ use super::options::{Mishap, Options, Point};
 use super::plan::{Ground, Plan, Planned};
 use super::room::Room;
 use super::shared::{Counters, Shared};
+use super::stop::{self, Stop};
 use super::{open, summary::Summary};
 
 /// Most events that one commit joins from several batches.
@@ -94,7 +95,22 @@ impl Committer {
                 Err(_) => break,
             }
         }
-        self.shared.engine.close();
+        self.stop();
+    }
+
+    /// Lets the tree go, and notes that all of it is as it should be.
+    fn stop(self) {
+        let shared = &self.shared;
+        let whole = shared.engine.close_whole() && self.illness.is_none() && !self.killed;
+        if !whole {
+            return;
+        }
+        let stop = Stop {
+            verified: shared.is_verified(),
+        };
+        if let Err(why) = stop::leave(&shared.folder, stop) {
+            tracing::debug!(%why, "the next start takes this for an unclean stop");
+        }
     }
 
     /// The next batch; `None` when it is time to open the store again.
@@ -213,8 +229,16 @@ impl Committer {
         let shared = Arc::clone(&self.shared);
         // Held from the first change to the last, so that a backup begins and ends at a commit.
         let mut tee = shared.tee();
+        let mut survey = shared.survey();
+        let followed = survey
+            .as_mut()
+            .is_none_or(|survey| survey.follow(&shared.engine, &planned.changes).is_ok());
+        if !followed {
+            *survey = None;
+        }
         let began = Instant::now();
         if let Err(why) = self.write_durably(&planned) {
+            *survey = None;
             if let Some(tee) = tee.as_mut() {
                 tee.failed = Some(why.to_string());
             }
@@ -229,7 +253,7 @@ impl Committer {
             tee.note(planned.summary.sequence, &planned.changes);
         }
         shared.publish(planned.summary, planned.heads);
-        drop(tee);
+        drop((survey, tee));
         self.remove_unused(&planned.unused);
         Ok(())
     }
@@ -297,6 +321,8 @@ impl Committer {
         match self.reopen(&illness.error) {
             Ok(()) => {
                 Counters::add(&self.shared.counters.recoveries, 1);
+                // What the engine made of its files has not been read.
+                self.shared.set_verified(false);
                 self.room.forget();
                 tracing::info!("the store is open again");
             }
@@ -317,6 +343,9 @@ impl Committer {
     /// Opens the tree again and makes sure of everything that it shows, whether acknowledged or not.
     fn reopen(&mut self, error: &StoreError) -> Result<(), StoreError> {
         let shared = &self.shared;
+        // Until this is published rows and summary may be of different commits.
+        let mut survey = shared.survey();
+        *survey = None;
         if matches!(error, StoreError::Failed { .. }) {
             redirty(&shared.folder.tree_file())?;
         }
@@ -326,6 +355,7 @@ impl Committer {
         shared.engine.sync()?;
         self.ledger.write(&entry_of(&summary))?;
         shared.publish(summary, heads);
+        drop(survey);
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use super::folder::{Folder, sync_folder};
 use super::keys::{Key, after};
 
 /// Bytes of pages that the engine keeps in memory.
-const CACHE_BYTES: u64 = 64 << 20;
+const CACHE_BYTES: u64 = 16 << 20;
 /// A page over a quarter of this would go to a file that the engine never syncs; a leaf holds
 /// about 17 rows of at most 8 KiB, so a quarter of 1 MiB leaves room.
 const SEGMENT_BYTES: usize = 1 << 20;
@@ -72,6 +72,24 @@ impl Engine {
             .take();
         // A handle that failed may panic while it says good-bye; there is nothing left to save.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(open)));
+    }
+
+    /// Lets the tree go, and waits for the engine's own threads to let go of the files too; false
+    /// if they still hold them after a while.
+    pub(super) fn close_whole(&self) -> bool {
+        self.close();
+        let Ok(file) = File::open(self.folder.tree_file()) else {
+            return false;
+        };
+        let began = Instant::now();
+        // The engine locks its file for as long as any of its threads has it.
+        while file.try_lock().is_err() {
+            if began.elapsed() > LOCK_PATIENCE {
+                return false;
+            }
+            std::thread::sleep(LOCK_PAUSE);
+        }
+        true
     }
 
     fn with<T>(&self, work: impl FnOnce(&Open) -> Result<T, StoreError>) -> Result<T, StoreError> {

@@ -3,9 +3,13 @@
 //! Invariant: a file appears under its name only when it is whole and on disk, and one process at
 //! most holds the lock. The lock is the kernel's (flock), so it ends with its owner.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use super::error::StoreError;
 
@@ -49,6 +53,27 @@ impl Folder {
     /// The engine's files as they were before it opened them.
     pub(super) fn untouched(&self) -> Folder {
         Folder(self.0.join("opening"))
+    }
+
+    /// Where a compaction writes the database anew.
+    pub(super) fn compacting(&self) -> Folder {
+        Folder(self.0.join("compacting"))
+    }
+
+    /// Stands among copied files of the engine once all are there, and goes where they go: since
+    /// which start of the system that is so.
+    pub(super) fn copied_since(&self) -> PathBuf {
+        self.tree().join("whole")
+    }
+
+    /// The note of a clean stop.
+    pub(super) fn stopped(&self) -> PathBuf {
+        self.0.join("stopped")
+    }
+
+    /// Where the engine's folder stands for a moment if the disk cannot exchange two names at once.
+    fn parked(&self) -> PathBuf {
+        self.0.join("parked")
     }
 
     fn lock(&self) -> PathBuf {
@@ -109,6 +134,54 @@ impl Folder {
     /// True if there is nothing here that was ever a whole store.
     pub(super) fn is_new(&self) -> bool {
         self.unfinished().exists() || !(self.ledger().exists() || self.tree().exists())
+    }
+
+    /// The engine's folder of `other` takes the place of this one's, and the other way round: at
+    /// once, or, where the disk cannot do that, in steps that [`Folder::settle`] can take back.
+    pub(super) fn exchange(&self, other: &Folder) -> Result<(), StoreError> {
+        let (ours, theirs) = (self.tree(), other.tree());
+        let io = |why: std::io::Error| StoreError::io(&ours, &why);
+        match renameat_with(CWD, &ours, CWD, &theirs, RenameFlags::EXCHANGE) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => fs::rename(&theirs, &ours).map_err(io)?,
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                let parked = self.parked();
+                fs::rename(&ours, &parked)
+                    .and_then(|()| fs::rename(&theirs, &ours))
+                    .and_then(|()| fs::rename(&parked, &theirs))
+                    .map_err(io)?;
+            }
+            Err(why) => return Err(io(why.into())),
+        }
+        sync_folder(&other.0)?;
+        sync_folder(&self.0)
+    }
+
+    /// Clears up after a process that was killed in the middle of an exchange. What was parked is
+    /// the engine's folder if nothing else stands in its place, and is put aside otherwise.
+    pub(super) fn settle(&self) -> Result<(), StoreError> {
+        let parked = self.parked();
+        if !parked.exists() {
+            return Ok(());
+        }
+        let back = match self.tree().exists() {
+            false => self.tree(),
+            true => self.new_quarantine()?.join("tree"),
+        };
+        fs::rename(&parked, &back).map_err(|why| StoreError::io(&parked, &why))?;
+        sync_folder(&self.0)
+    }
+
+    /// A new folder for what is put aside now.
+    pub(super) fn new_quarantine(&self) -> Result<PathBuf, StoreError> {
+        let root = self.quarantine();
+        make_folder(&root)?;
+        let count = fs::read_dir(&root)
+            .map_err(|why| StoreError::io(&root, &why))?
+            .count();
+        let path = root.join((count + 1).to_string());
+        make_folder(&path)?;
+        Ok(path)
     }
 
     /// Clears what an unfinished creation left and says that one is under way.
@@ -203,16 +276,34 @@ pub(super) fn copy_tree(folder: &Folder, copy: &Folder, snapshots: bool) -> Resu
     remove_folder(&copy.0)?;
     make_folder(&copy.0)?;
     make_folder(&copy.tree())?;
-    let Ok(entries) = fs::read_dir(folder.tree()) else {
-        return Ok(());
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let is_snapshot = name.to_string_lossy().starts_with("snap.");
-        if entry.path().is_file() && (snapshots || !is_snapshot) {
+    for (name, path) in files_of(&folder.tree()) {
+        if snapshots || !name.starts_with("snap.") {
             let to = copy.tree().join(&name);
-            fs::copy(entry.path(), &to).map_err(|why| StoreError::io(&to, &why))?;
+            fs::copy(&path, &to).map_err(|why| StoreError::io(&to, &why))?;
         }
     }
     Ok(())
+}
+
+/// The plain files in `folder` by name, in order; none if there is no such folder.
+pub(super) fn files_of(folder: &Path) -> BTreeMap<String, PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.path().is_file())
+        .map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (name, entry.path())
+        })
+        .collect()
+}
+
+/// Makes the engine's files in `folder` durable, with their names.
+pub(super) fn sync_tree(folder: &Folder) -> Result<(), StoreError> {
+    for path in files_of(&folder.tree()).into_values() {
+        File::open(&path)
+            .and_then(|file| file.sync_all())
+            .map_err(|why| StoreError::io(&path, &why))?;
+    }
+    sync_folder(&folder.tree())?;
+    sync_folder(&folder.0)
 }

@@ -11,6 +11,7 @@ mod bodies;
 mod check;
 pub mod codec;
 mod committer;
+mod compact;
 mod engine;
 mod error;
 mod eventcodec;
@@ -21,6 +22,8 @@ mod ledger;
 mod open;
 mod options;
 mod plan;
+mod progress;
+mod quarantine;
 mod reads;
 
 mod rebuild;
@@ -30,8 +33,13 @@ mod restore;
 mod room;
 mod run_row;
 mod runs;
+mod salvage;
 mod shared;
+mod site;
+mod stop;
 mod summary;
+mod survey;
+mod untouched;
 mod verify;
 
 use std::path::Path;
@@ -46,19 +54,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 pub use apply::{Committed, Pushed};
 pub use backup::BackupSummary;
 pub use batch::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Batch, INLINE_BYTES_MAX, KEY_BYTES_MAX};
-pub use check::{CheckSummary, check};
+pub use check::{CheckSummary, check, check_watched};
 pub use committer::GROUP_EVENTS_MAX;
+pub use compact::{CompactSummary, compact};
 pub use error::StoreError;
 pub use history::{Dead, RunInfo, Timer};
 pub use ledger::FORMAT_VERSION;
 pub use open::VERIFY_AT_OPEN_MAX;
 pub use options::{BALLAST_BYTES, Failpoints, LOW_WATER_BYTES, Mishap, Options, Point};
+pub use progress::{PROBLEMS_NAMED_MAX, Progress};
 pub use reads::{ChannelCounts, Counts};
-pub use repair::{RepairSummary, repair};
+pub use repair::{RepairSummary, repair, repair_watched};
 pub use restore::restore;
 pub use run_row::End;
 pub use runs::Cursor;
 pub use shared::Counters;
+pub use untouched::UNTOUCHED_BYTES_MAX;
 
 use batch::Op;
 use bodies::Pin;
@@ -108,6 +119,7 @@ impl Store {
         let opened = open::open(&folder)?;
         let known = (opened.summary, opened.heads);
         let shared = Arc::new(Shared::new(folder, opened.engine, known));
+        shared.set_verified(opened.verified);
         shared.bodies.remove_drafts()?;
         let committer = Committer::new(Arc::clone(&shared), opened.ledger, options);
         let (jobs, waiting) = channel();
@@ -243,6 +255,12 @@ impl Store {
             }
         }
         Ok(removed)
+    }
+
+    /// True if every row is known to be there: counted when the store was opened, or by
+    /// [`Store::verify`] since the last stop that was not clean.
+    pub fn is_verified(&self) -> bool {
+        self.0.shared.is_verified()
     }
 
     /// What the store has done since it was opened.

@@ -6,21 +6,19 @@
 use super::committer::entry_of;
 use super::engine::Engine;
 use super::error::StoreError;
-use super::folder::{Folder, copy_tree, remove_folder};
+use super::folder::{Folder, remove_folder};
 use super::keys;
 use super::ledger::{Entry, FORMAT_VERSION, Ledger};
 use super::plan::Heads;
 use super::record::{self, Content, Stored};
+use super::stop::{self, Stop};
 use super::summary::{Head, Summary};
+use super::untouched::Untouched;
 use super::verify;
 
 /// Up to this many rows everything is counted and compared before the store opens; beyond it the
 /// heads are, and the rest is for `verify` in the background.
 pub const VERIFY_AT_OPEN_MAX: u64 = 20_000;
-
-/// Databases up to this size are copied before the engine opens them (see [`Untouched`]); larger
-/// ones would keep the server from starting for too long.
-pub const UNTOUCHED_BYTES_MAX: u64 = 256 << 20;
 
 /// Everything that an open store consists of.
 pub(super) struct Opened {
@@ -28,10 +26,18 @@ pub(super) struct Opened {
     pub(super) ledger: Ledger,
     pub(super) summary: Summary,
     pub(super) heads: Heads,
+    /// True if every row is known to be there: it was counted just now, or before the clean stop
+    /// that left these very bytes.
+    pub(super) verified: bool,
 }
 
 /// Opens what is in `folder`, which the caller holds, or makes an empty store.
 pub(super) fn open(folder: &Folder) -> Result<Opened, StoreError> {
+    folder.settle()?;
+    Untouched::settle(folder)?;
+    // What a check, a repair or a compaction that was cut off left is of no use.
+    remove_folder(&folder.workshop().0)?;
+    remove_folder(&folder.compacting().0)?;
     if folder.is_new() {
         make(folder)?;
     }
@@ -43,8 +49,14 @@ pub(super) fn open(folder: &Folder) -> Result<Opened, StoreError> {
         );
         return Err(StoreError::damaged("the database", why));
     }
-    let untouched = Untouched::keep(folder);
-    let opened = open_whole(folder, ledger, &entry);
+    let stop = stop::take(folder);
+    // Files that are what a clean stop left are read by the engine as they were written; it cuts
+    // off nothing, and so they need no copy.
+    let untouched = match stop {
+        Some(_) => Untouched::spare(folder),
+        None => Untouched::keep(folder),
+    };
+    let opened = open_whole(folder, ledger, &entry, stop);
     match opened {
         Ok(_) => untouched.forget(),
         Err(_) => untouched.bring_back(folder),
@@ -52,53 +64,16 @@ pub(super) fn open(folder: &Folder) -> Result<Opened, StoreError> {
     opened
 }
 
-/// The engine's files as they were before it opened them: it cuts off what it dislikes, and with
-/// it what repair could still read. Made without syncing, because only this process needs it.
-struct Untouched(Option<Folder>);
-
-impl Untouched {
-    /// Without a copy if the files are too large, or if there is no room for one.
-    fn keep(folder: &Folder) -> Untouched {
-        let size = std::fs::metadata(folder.tree_file()).map_or(0, |file| file.len());
-        let copy = folder.untouched();
-        let made = size <= UNTOUCHED_BYTES_MAX && copy_tree(folder, &copy, true).is_ok();
-        let untouched = Untouched(Some(copy));
-        match made {
-            true => untouched,
-            false => {
-                untouched.forget();
-                Untouched(None)
-            }
-        }
-    }
-
-    fn forget(&self) {
-        if let Some(copy) = &self.0
-            && let Err(why) = remove_folder(&copy.0)
-        {
-            tracing::warn!(%why, "a copy that is not needed any more stays");
-        }
-    }
-
-    /// Renames, because threads of the engine may still write into the files that they opened.
-    fn bring_back(&self, folder: &Folder) {
-        let Some(copy) = &self.0 else { return };
-        let refused = copy.0.join("refused");
-        let back = std::fs::rename(folder.tree(), &refused)
-            .and_then(|()| std::fs::rename(copy.tree(), folder.tree()));
-        match back {
-            Ok(()) => self.forget(),
-            Err(why) => {
-                tracing::error!(copy = %copy.0.display(), "what was there before stays aside: {why}");
-            }
-        }
-    }
-}
-
-fn open_whole(folder: &Folder, ledger: Ledger, entry: &Entry) -> Result<Opened, StoreError> {
+fn open_whole(
+    folder: &Folder,
+    ledger: Ledger,
+    entry: &Entry,
+    stop: Option<Stop>,
+) -> Result<Opened, StoreError> {
     let engine = Engine::open(folder)?;
     let (summary, heads) = load(&engine, entry)?;
-    if summary.rows() <= VERIFY_AT_OPEN_MAX {
+    let counted = summary.rows() <= VERIFY_AT_OPEN_MAX;
+    if counted {
         verify::count_all(&engine, &summary, &heads)?;
     } else {
         verify::look_at_ends(&engine, &summary, &heads)?;
@@ -113,6 +88,7 @@ fn open_whole(folder: &Folder, ledger: Ledger, entry: &Entry) -> Result<Opened, 
         ledger,
         summary,
         heads,
+        verified: counted || stop.is_some_and(|stop| stop.verified),
     })
 }
 

@@ -1,24 +1,29 @@
 //! Repair: everything that can still be read goes into a fresh database; the rest, and the old
 //! database whole, into the quarantine.
 //!
-//! Invariant: nothing is destroyed. Rows name themselves, so they are found in the raw file even
-//! when the engine cannot open it; the newest of each key wins, and indexes are made anew.
+//! Invariant: nothing is destroyed, and a repair that is cut off at any point leaves the old
+//! database or the repaired one, never neither. Rows go from one database into the other some at a
+//! time; beside the old files there must be room for two more of that size.
 
-use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::bodies::Bodies;
 use super::committer::entry_of;
-use super::engine::{Changes, Engine};
+use super::engine::Engine;
 use super::error::StoreError;
-use super::folder::{Folder, copy_tree, make_folder, remove_folder, sync_folder};
-use super::keys;
-use super::ledger::Ledger;
-use super::open::{fill, load};
-use super::rebuild::{Rebuilt, rebuild};
-use super::record::{self, Content, MAGIC};
+use super::folder::{
+    Folder, copy_tree, make_folder, remove_file, remove_folder, sync_folder, sync_tree,
+};
+use super::ledger::{Entry, Ledger};
+use super::open::{fill, load, read_ledger, read_summary};
+use super::plan::Heads;
+use super::progress::{Progress, Watch};
+use super::quarantine::Quarantine;
+use super::rebuild::{rebuild, unknown};
+use super::salvage::Salvage;
+use super::site::Site;
+use super::summary::Summary;
 use super::verify;
-use crate::hex;
 
 /// What a repair did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,9 +32,9 @@ pub struct RepairSummary {
     pub way: String,
     /// Rows in the repaired store.
     pub rows: u64,
-    /// Rows that were moved to the quarantine, in words.
+    /// Rows that were moved to the quarantine, in words, up to [`super::PROBLEMS_NAMED_MAX`].
     pub quarantined: Vec<String>,
-    /// What else had to be changed, in words.
+    /// What else had to be changed, in words, up to as many.
     pub changed: Vec<String>,
     /// Where the old database and the damaged rows are.
     pub quarantine: PathBuf,
@@ -41,179 +46,143 @@ pub struct RepairSummary {
 /// # Errors
 /// [`StoreError::Held`], [`StoreError::Format`], or what the disk says.
 pub fn repair(folder: &Path) -> Result<RepairSummary, StoreError> {
+    repair_watched(folder, &mut |_| {})
+}
+
+/// As [`repair`], telling `watch` how far it has come.
+///
+/// # Errors
+/// As [`repair`].
+pub fn repair_watched(
+    folder: &Path,
+    watch: &mut dyn FnMut(Progress),
+) -> Result<RepairSummary, StoreError> {
     let folder = Folder(folder.to_owned());
     let _lock = folder.hold()?;
-    let entry = match super::open::read_ledger(&folder) {
+    folder.settle()?;
+    let entry = match read_ledger(&folder) {
         Err(why @ StoreError::Format { .. }) => return Err(why),
         other => other.ok().map(|(_, entry)| entry),
     };
-    let quarantine = quarantine(&folder)?;
-    let (way, rows) = gather(&folder, &quarantine, entry.is_some())?;
-    let mut rebuilt = rebuild(&folder, rows)?;
-    if let Some(entry) = entry {
-        rebuilt.summary.store_id = entry.store_id;
-        rebuilt.summary.sequence = rebuilt.summary.sequence.max(entry.sequence) + 1;
-    }
-    write_quarantine(&quarantine, &rebuilt)?;
-    replace(&folder, &quarantine, &rebuilt)?;
+    let workshop = folder.workshop();
+    remove_folder(&workshop.0)?;
+    make_folder(&workshop.0)?;
+    watch(Progress::step("copying the database"));
+    let (way, source) = gather(&folder, entry.as_ref(), watch)?;
+    let mut quarantine = Quarantine::begin(&folder)?;
+    let fresh = bench(&folder, "fresh")?;
+    let (summary, changed) = fill_anew(&folder, &fresh, |site| {
+        if let Some(entry) = &entry {
+            site.summary.sequence = entry.sequence;
+        }
+        let changed = rebuild(&source, site, &mut quarantine, watch)?;
+        if let Some(entry) = &entry {
+            site.summary.store_id = entry.store_id;
+        }
+        Ok(changed)
+    })?;
+    source.close();
+    let path = quarantine.folder.0.clone();
+    let quarantined = quarantine.finish()?;
+    watch(Progress::step("putting it in its place"));
+    exchange(&folder, &fresh, &path)?;
+    watch(Progress::step("writing the ledger"));
+    Ledger::create(&folder.ledger(), &entry_of(&summary))?;
+    sync_folder(&folder.0)?;
+    remove_folder(&workshop.0)?;
     Ok(RepairSummary {
         way,
-        rows: rebuilt.summary.rows(),
-        quarantined: rebuilt
-            .damaged
-            .iter()
-            .map(|(what, _)| what.clone())
-            .collect(),
-        changed: rebuilt.changed,
-        quarantine,
+        rows: summary.rows(),
+        quarantined,
+        changed,
+        quarantine: path,
     })
 }
 
-/// A new folder for what is put aside now.
-fn quarantine(folder: &Folder) -> Result<PathBuf, StoreError> {
-    let root = folder.quarantine();
-    make_folder(&root)?;
-    let count = fs::read_dir(&root)
-        .map_err(|why| StoreError::io(&root, &why))?
-        .count();
-    let path = root.join((count + 1).to_string());
-    make_folder(&path)?;
-    Ok(path)
+/// An empty place in the workshop.
+fn bench(folder: &Folder, name: &str) -> Result<Folder, StoreError> {
+    let bench = Folder(folder.workshop().0.join(name));
+    make_folder(&bench.0)?;
+    make_folder(&bench.tree())?;
+    Ok(bench)
 }
 
-/// All rows that can be found, from the least to the most trusted way.
+/// All rows that can be found, in order, from the most to the least trusted way.
 fn gather(
     folder: &Folder,
-    quarantine: &Path,
-    ledger: bool,
-) -> Result<(String, Changes), StoreError> {
+    ledger: Option<&Entry>,
+    watch: &mut Watch,
+) -> Result<(String, Engine), StoreError> {
     // On a copy, because even opening changes the files.
-    let copy = folder.workshop();
+    let copy = bench(folder, "copy")?;
     for (way, snapshots) in [("as it is", true), ("without its snapshots", false)] {
         copy_tree(folder, &copy, snapshots)?;
-        if let Some(rows) = read_tree(folder, &copy, ledger) {
-            return Ok((format!("the database, {way}"), rows));
-        }
-    }
-    let (mut rows, _) = read_any(&copy);
-    let raw = folder.tree_file();
-    for candidate in [raw, quarantine.join("tree").join("db")] {
-        if let Ok(bytes) = fs::read(&candidate) {
-            salvage(&bytes, &mut rows);
-        }
-    }
-    Ok(("the raw file of the database, row by row".to_owned(), rows))
-}
-
-/// The rows of a tree that holds all it should; rows may be damaged, none may be missing.
-fn read_tree(folder: &Folder, copy: &Folder, ledger: bool) -> Option<Changes> {
-    let engine = Engine::open(copy).ok()?;
-    let mut rows = Changes::new();
-    let read = verify::each_row(&engine, |(key, bytes)| {
-        rows.insert(key, Some(bytes));
-    });
-    let whole = || {
-        let summary = super::open::read_summary(&engine).ok()??;
-        let entry = match ledger {
-            true => super::open::read_ledger(folder).ok()?.1,
-            false => entry_of(&summary),
-        };
-        let (summary, _) = load(&engine, &entry).ok()?;
-        (summary.rows() + 1 == rows.len() as u64).then_some(())
-    };
-    let whole = read.is_ok().then(whole).flatten();
-    engine.close();
-    whole.map(|()| rows)
-}
-
-/// Whatever rows a tree still gives.
-fn read_any(copy: &Folder) -> (Changes, bool) {
-    let mut rows = Changes::new();
-    let Ok(engine) = Engine::open(copy) else {
-        return (rows, false);
-    };
-    let read = verify::each_row(&engine, |(key, bytes)| {
-        rows.insert(key, Some(bytes));
-    });
-    engine.close();
-    (rows, read.is_ok())
-}
-
-/// Finds rows in raw bytes by their first bytes and their checksum.
-fn salvage(bytes: &[u8], rows: &mut Changes) {
-    let mut at = 0;
-    while at + MAGIC.len() <= bytes.len() {
-        if bytes[at..at + MAGIC.len()] != MAGIC {
-            at += 1;
-            continue;
-        }
-        let Ok((row, length)) = record::decode_prefix(&bytes[at..]) else {
-            at += 1;
+        let Ok(engine) = Engine::open(&copy) else {
             continue;
         };
-        if row.stored.content != Content::Removed && !is_newer(rows, &row.key, row.sequence) {
-            rows.insert(row.key, Some(bytes[at..at + length].to_vec()));
+        if is_whole(&engine, ledger, watch) {
+            return Ok((format!("the database, {way}"), engine));
         }
-        at += length;
+        engine.close();
     }
+    let mut salvage = Salvage::new(Engine::open(&bench(folder, "salvaged")?)?);
+    if let Ok(engine) = Engine::open(&copy) {
+        salvage.tree(&engine)?;
+        engine.close();
+    }
+    salvage.file(&folder.tree_file(), watch)?;
+    let way = "the raw file of the database, row by row".to_owned();
+    Ok((way, salvage.finish()?))
 }
 
-/// True if a good row under `key` is newer than `sequence`.
-fn is_newer(rows: &Changes, key: &[u8], sequence: u64) -> bool {
-    let known = rows.get(key).and_then(Option::as_ref);
-    let known = known.and_then(|bytes| record::decode(key, bytes).ok());
-    known.is_some_and(|row| row.sequence > sequence)
-}
-
-fn write_quarantine(quarantine: &Path, rebuilt: &Rebuilt) -> Result<(), StoreError> {
-    if rebuilt.damaged.is_empty() {
-        return Ok(());
-    }
-    let path = quarantine.join("rows");
-    let written = fs::File::create(&path).and_then(|mut file| {
-        for (what, bytes) in &rebuilt.damaged {
-            writeln!(file, "{what}\t{}", hex::encode(bytes))?;
-        }
-        file.sync_all()
+/// True if the tree holds all it should; rows may be damaged, none may be missing.
+fn is_whole(engine: &Engine, ledger: Option<&Entry>, watch: &mut Watch) -> bool {
+    let mut rows = 0;
+    let read = verify::each_row(engine, |_| {
+        rows += 1;
+        Progress::rows("counting rows", rows, 0, watch);
     });
-    written.map_err(|why| StoreError::io(&path, &why))
-}
-
-/// Writes the new database beside the old one and puts it in its place.
-fn replace(folder: &Folder, quarantine: &Path, rebuilt: &Rebuilt) -> Result<(), StoreError> {
-    let fresh = folder.workshop();
-    remove_folder(&fresh.0)?;
-    make_folder(&fresh.0)?;
-    make_folder(&fresh.tree())?;
-    let engine = Engine::open(&fresh)?;
-    for chunk in chunks(&rebuilt.rows) {
-        engine.apply(&chunk)?;
+    if read.is_err() {
+        return false;
     }
-    let written = fill(&fresh, &engine, &rebuilt.summary);
-    engine.close();
-    written?;
-    let move_to = |from: &Path, to: &Path| match fs::rename(from, to) {
-        Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io(from, &why)),
-        _ => Ok(()),
+    let Ok(Some(summary)) = read_summary(engine) else {
+        return false;
     };
-    move_to(&folder.tree(), &quarantine.join("tree"))?;
-    move_to(&folder.ledger(), &quarantine.join("ledger"))?;
-    move_to(&fresh.tree(), &folder.tree())?;
-    Ledger::create(&folder.ledger(), &entry_of(&rebuilt.summary))?;
-    sync_folder(quarantine)?;
-    sync_folder(&folder.0)?;
-    remove_folder(&fresh.0)
+    let entry = ledger.copied().unwrap_or_else(|| entry_of(&summary));
+    load(engine, &entry).is_ok_and(|(summary, _)| summary.rows() + 1 == rows)
 }
 
-fn chunks(rows: &Changes) -> impl Iterator<Item = Changes> {
-    const ROWS_AT_ONCE: usize = 200;
-    let mut rows = rows.iter().filter(|(key, _)| key[0] != keys::SUMMARY);
-    std::iter::from_fn(move || {
-        let chunk: Changes = rows
-            .by_ref()
-            .take(ROWS_AT_ONCE)
-            .map(|(key, bytes)| (key.clone(), bytes.clone()))
-            .collect();
-        (!chunk.is_empty()).then_some(chunk)
-    })
+/// Makes a database at `fresh` of what `build` puts there, whole and on disk.
+fn fill_anew<T>(
+    folder: &Folder,
+    fresh: &Folder,
+    build: impl FnOnce(&mut Site) -> Result<T, StoreError>,
+) -> Result<(Summary, T), StoreError> {
+    let engine = Engine::open(fresh)?;
+    let bodies = Bodies::new(folder.bodies());
+    let mut site = Site {
+        engine: &engine,
+        bodies: &bodies,
+        heads: Heads::new(),
+        summary: unknown(),
+    };
+    let built = build(&mut site)?;
+    let summary = site.summary;
+    fill(fresh, &engine, &summary)?;
+    engine.close_whole();
+    sync_tree(fresh)?;
+    Ok((summary, built))
+}
+
+/// Puts the new database in the place of the old one, which goes into the quarantine. The new one
+/// is a commit ahead of the ledger, as after a crash, until that is written too.
+fn exchange(folder: &Folder, fresh: &Folder, quarantine: &Path) -> Result<(), StoreError> {
+    let old = Folder(quarantine.to_owned());
+    if folder.ledger().exists() {
+        let io = |why| StoreError::io(&old.ledger(), &why);
+        std::fs::copy(folder.ledger(), old.ledger()).map_err(io)?;
+    }
+    std::fs::rename(fresh.tree(), old.tree()).map_err(|why| StoreError::io(&fresh.tree(), &why))?;
+    folder.exchange(&old)?;
+    remove_file(&folder.stopped())
 }

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-use super::bodies::Bodies;
 use super::error::StoreError;
 use super::folder::{Folder, remove_file};
 use super::options::Options;
@@ -113,11 +112,6 @@ impl Room {
         // If even this fails, opening fails too and says why.
         let _ = remove_file(&self.folder.ballast());
     }
-}
-
-/// Bytes of body files, for a summary that is being rebuilt.
-pub(super) fn body_bytes(bodies: &Bodies) -> Result<u64, StoreError> {
-    Ok(bodies.list()?.iter().map(|hash| bodies.size(hash)).sum())
 }
 
 fn free_bytes(folder: &Path) -> u64 {

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::bodies::Bodies;
@@ -16,6 +16,7 @@ use super::keys;
 use super::plan::Heads;
 use super::record::{self, Content, Stored};
 use super::summary::{Head, Summary};
+use super::survey::Survey;
 
 /// What the store has done since it was opened; for whoever watches it.
 #[derive(Debug, Default)]
@@ -55,6 +56,8 @@ pub(super) struct Shared {
     pub(super) bodies: Bodies,
     pub(super) counters: Counters,
     pub(super) tee: Mutex<Option<Tee>>,
+    survey: Mutex<Option<Survey>>,
+    verified: AtomicBool,
     heads: RwLock<Heads>,
     summary: RwLock<Summary>,
 }
@@ -67,6 +70,8 @@ impl Shared {
             engine,
             counters: Counters::default(),
             tee: Mutex::new(None),
+            survey: Mutex::new(None),
+            verified: AtomicBool::new(false),
             heads: RwLock::new(known.1),
             summary: RwLock::new(known.0),
         }
@@ -106,6 +111,20 @@ impl Shared {
 
     pub(super) fn tee(&self) -> MutexGuard<'_, Option<Tee>> {
         self.tee.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The survey under way. The committer holds it from the first change of a commit until that is
+    /// published.
+    pub(super) fn survey(&self) -> MutexGuard<'_, Option<Survey>> {
+        self.survey.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_verified(&self) -> bool {
+        self.verified.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_verified(&self, verified: bool) {
+        self.verified.store(verified, Ordering::Release);
     }
 
     /// Removes body files that no row refers to.

@@ -5,25 +5,34 @@
 
 use std::collections::HashMap;
 
-use super::Store;
 use super::engine::{Engine, Pair};
 use super::error::StoreError;
 use super::keys::{self, KINDS, split_number, words};
 use super::plan::Heads;
+use super::progress::{Progress, Watch};
 use super::record;
 use super::summary::{Head, Summary};
 use crate::event::EventId;
 
 /// Rows read at a time.
-const CHUNK_ROWS: usize = 1_000;
+pub(super) const CHUNK_ROWS: usize = 1_000;
 /// Missing events that are named one by one.
 const NAMED_MAX: usize = 5;
 
 /// Hands every row of the tree to `look`, in order.
-pub(super) fn each_row(engine: &Engine, mut look: impl FnMut(Pair)) -> Result<(), StoreError> {
-    let mut from = Vec::new();
+pub(super) fn each_row(engine: &Engine, look: impl FnMut(Pair)) -> Result<(), StoreError> {
+    each_of(engine, &[], look)
+}
+
+/// Hands every row of `prefix` to `look`, in order.
+pub(super) fn each_of(
+    engine: &Engine,
+    prefix: &[u8],
+    mut look: impl FnMut(Pair),
+) -> Result<(), StoreError> {
+    let mut from = prefix.to_vec();
     loop {
-        let pairs = engine.scan(&[], &from, CHUNK_ROWS)?;
+        let pairs = engine.scan(prefix, &from, CHUNK_ROWS)?;
         let Some((last, _)) = pairs.last() else {
             return Ok(());
         };
@@ -111,19 +120,30 @@ impl Tally {
                 self.missing_count
             ));
         }
-        for (index, (_, word)) in KINDS.iter().enumerate() {
-            let (here, there) = (self.summary.counts[index], summary.counts[index]);
-            if here != there {
-                found.push(format!(
-                    "{here} {word} are there, and there should be {there}"
-                ));
-            }
-        }
-        if found.is_empty() && self.summary.digest != summary.digest {
-            found.push("a row is not in the state that the last commit left".to_owned());
+        let counted = count_differences(&self.summary, summary);
+        // What is missing by name is missing in the sum as well.
+        if found.is_empty() || self.summary.counts != summary.counts {
+            found.extend(counted);
         }
         found
     }
+}
+
+/// How the rows that are there (`seen`) differ from those that should be, in words.
+pub(super) fn count_differences(seen: &Summary, summary: &Summary) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, (_, word)) in KINDS.iter().enumerate() {
+        let (here, there) = (seen.counts[index], summary.counts[index]);
+        if here != there {
+            found.push(format!(
+                "{here} {word} are there, and there should be {there}"
+            ));
+        }
+    }
+    if found.is_empty() && seen.digest != summary.digest {
+        found.push("a row is not in the state that the last commit left".to_owned());
+    }
+    found
 }
 
 /// Counts every row and holds it against the summary and the heads.
@@ -132,8 +152,22 @@ pub(super) fn count_all(
     summary: &Summary,
     heads: &Heads,
 ) -> Result<(), StoreError> {
+    count_watched(engine, (summary, heads), &mut |_| {})
+}
+
+/// The same, telling how far it has come.
+pub(super) fn count_watched(
+    engine: &Engine,
+    (summary, heads): (&Summary, &Heads),
+    watch: &mut Watch,
+) -> Result<(), StoreError> {
     let mut tally = Tally::new();
-    each_row(engine, |pair| tally.count(&pair, heads))?;
+    let (mut done, of) = (0, summary.rows() + 1);
+    each_row(engine, |pair| {
+        tally.count(&pair, heads);
+        done += 1;
+        Progress::rows("counting rows", done, of, watch);
+    })?;
     let differences = tally.differences(summary, heads);
     if differences.is_empty() {
         return Ok(());
@@ -162,37 +196,4 @@ pub(super) fn look_at_ends(
         }
     }
     Ok(())
-}
-
-impl Store {
-    /// Reads everything that is kept, bodies too, while the store is at work; for the background
-    /// after opening a large store. Answers what is wrong, in words; empty if nothing is. Whether
-    /// anything is missing can only be told if no commit comes in between; the second answer says
-    /// whether it could.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`] if the database cannot be read at all.
-    pub fn verify(&self) -> Result<(Vec<String>, bool), StoreError> {
-        let shared = &self.0.shared;
-        let (summary, heads) = (shared.summary(), shared.heads());
-        let mut found = Vec::new();
-        let mut tally = Tally::new();
-        each_row(&shared.engine, |pair| {
-            tally.count(&pair, &heads);
-            let (key, bytes) = pair;
-            let read = record::decode(&key, &bytes).and_then(|row| shared.content(row));
-            let gone =
-                || matches!(shared.engine.get(&key), Ok(now) if now.as_ref() != Some(&bytes));
-            if let Err(why) = read
-                && !gone()
-            {
-                found.push(why.to_string());
-            }
-        })?;
-        let still = shared.summary().sequence == summary.sequence;
-        if still {
-            found.extend(tally.differences(&summary, &heads));
-        }
-        Ok((found, still))
-    }
 }

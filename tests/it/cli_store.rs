@@ -5,7 +5,9 @@ use std::process::Output;
 
 use serde_json::{Value as Json, json};
 
-use crate::house::{House, Running, stderr, stdout};
+use crate::house::{House, Running, stderr, stdout, wait_for};
+use crate::store_damage::{engine, event_key};
+use crate::store_upkeep::furnish_much;
 
 const EVENTS: u64 = 6;
 /// Larger than what is kept inside the database.
@@ -387,4 +389,84 @@ fn a_second_server_on_the_same_folder_is_refused_with_both_processes() {
         "alert/2",
         "the first goes on"
     );
+}
+
+#[test]
+fn a_stop_in_order_leaves_a_note_and_a_kill_leaves_none() {
+    let house = house();
+    let server = house.serve();
+    server.push("alert", &json!({ "n": 1 }));
+    server.ended("alert/1/count");
+    assert_eq!(server.stop(), Some(0));
+    assert!(house.path("data/stopped").exists());
+    let server = house.serve();
+    assert!(!house.path("data/stopped").exists());
+    let metrics = server.ask("/metrics", &[], None).text;
+    assert!(metrics.contains("vigie_store_verified 1"), "{metrics}");
+    server.kill();
+    assert!(!house.path("data/stopped").exists());
+}
+
+#[test]
+fn damage_deep_in_a_large_store_is_found_while_the_server_works() {
+    let house = House::new();
+    house.channel("alert", "");
+    furnish_much(&house.path("data"));
+    let tree = engine(&house.path("data"));
+    tree.remove(event_key(12_345)).unwrap().unwrap();
+    tree.flush().unwrap();
+    drop(tree);
+    for start in 1..=2 {
+        let server = house.serve();
+        let refused = wait_for("the damage to be found", || {
+            let answered = server.ask("/readyz", &[], None);
+            (answered.status != 200).then_some(answered)
+        });
+        assert_eq!(refused.status, 503);
+        assert!(refused.text.contains("the store is damaged"), "{refused:?}");
+        let metrics = server.ask("/metrics", &[], None).text;
+        assert!(metrics.contains("vigie_store_damage 1"), "{metrics}");
+        let log = server.log();
+        assert!(
+            log.contains("there should be") && log.contains("ERROR"),
+            "{log}"
+        );
+        // What comes in is kept all the same.
+        server.push("alert", &json!({ "n": start }));
+        assert_eq!(server.ask("/healthz", &[], None).status, 200);
+        assert_eq!(server.stop(), Some(0));
+    }
+}
+
+#[test]
+fn a_large_store_is_read_whole_after_a_kill() {
+    let house = House::new();
+    house.channel("alert", "");
+    furnish_much(&house.path("data"));
+    std::fs::remove_file(house.path("data/stopped")).unwrap();
+    let server = house.serve();
+    wait_for("the store to be verified", || {
+        let metrics = server.ask("/metrics", &[], None).text;
+        metrics.contains("vigie_store_verified 1").then_some(())
+    });
+    assert_eq!(server.ask("/readyz", &[], None).status, 200);
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn compacting_from_the_command_line_says_what_it_gave_back() {
+    let house = house();
+    let server = house.serve();
+    furnish(&server);
+    let before = all_of(&server);
+    assert_eq!(server.stop(), Some(0));
+    let both = house.run(&["check", "--store", "--compact", "--repair"]);
+    assert_eq!(code(&both), 64, "{both:?}");
+    let done = house.run(&["check", "--store", "--compact"]);
+    assert_eq!(code(&done), 0, "{done:?}");
+    assert!(stdout(&done).contains("MiB, before in "), "{done:?}");
+    let server = house.serve();
+    assert_eq!(all_of(&server), before);
+    let held = house.run(&["check", "--store", "--compact"]);
+    assert_eq!(code(&held), 69, "{held:?}");
 }

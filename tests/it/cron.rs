@@ -1,9 +1,19 @@
 //! Schedules: through changes of the clock, missed moments and crashes.
 
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value as Json;
+use tokio::sync::watch;
+use vigie::action::http::Client;
+use vigie::clock::Clock;
+use vigie::event::{EventId, Value};
+use vigie::source::block::Page;
+use vigie::source::context::{Delivery, Keeper, Keeping, NotKept};
 use vigie::source::cron::{MISSED_MAX, Missed, Schedule};
+use vigie::source::{Context, Plan, plan};
 
 use crate::house::{House, Running, wait_for};
 use crate::sources::{events, row};
@@ -174,4 +184,158 @@ fn each_moment_is_one_event_through_kill_9() {
         let row = row(&server, "tick/every_second").unwrap();
         assert_eq!(row["state"], "up");
     }
+}
+
+/// A server that keeps in memory, with the clock in the test's hand.
+struct Shelf {
+    clock: Clock,
+    memory: Mutex<Option<Vec<u8>>>,
+    kept: watch::Sender<Vec<String>>,
+    /// How often it says that there is no room.
+    full: Mutex<u32>,
+    troubles: Mutex<Vec<String>>,
+}
+
+impl Keeper for Shelf {
+    fn keep(&self, delivery: Delivery) -> Keeping<'_> {
+        Box::pin(async move {
+            let mut full = self.full.lock().unwrap();
+            if *full > 0 && !delivery.events.is_empty() {
+                *full -= 1;
+                return Err(NotKept::Later("no room".to_owned()));
+            }
+            let at = |event: &vigie::event::Incoming| event.body.get("scheduled_at").cloned();
+            let moments = delivery.events.iter().filter_map(at);
+            let moments: Vec<String> = moments.map(|at: Value| at.to_plain()).collect();
+            self.kept.send_modify(|kept| kept.extend(moments));
+            *self.memory.lock().unwrap() = delivery.memory;
+            Ok(Vec::<EventId>::new())
+        })
+    }
+
+    fn memory(&self) -> Result<Option<Vec<u8>>, NotKept> {
+        Ok(self.memory.lock().unwrap().clone())
+    }
+
+    fn http(&self) -> Client {
+        Client::default()
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn up(&self) {}
+
+    fn trouble(&self, why: &str) {
+        self.troubles.lock().unwrap().push(why.to_owned());
+    }
+}
+
+fn hourly(more: &str) -> Plan {
+    let text = format!("[[source]]\nkind = \"cron\"\nschedule = \"0 * * * *\"\n{more}\n");
+    let tables: toml::Table = text.parse().unwrap();
+    let blocks = tables["source"].as_array().unwrap();
+    let table = blocks[0].as_table().unwrap().clone();
+    let page = Page {
+        channel: "tick",
+        text: &text,
+        shown: Path::new("tick.toml"),
+        base: Path::new(""),
+    };
+    plan::read(page, &[table]).unwrap().remove(0)
+}
+
+/// The moments that come out, when `memory` is what was remembered and it is `now`.
+async fn come_out(plan: &Plan, shelf: &Arc<Shelf>, count: usize) -> Vec<String> {
+    let (stop, stopping) = watch::channel(false);
+    let context = Context::new(Arc::clone(shelf) as Arc<dyn Keeper>, stopping);
+    let mut kept = shelf.kept.subscribe();
+    let wanted = async {
+        kept.wait_for(|kept| kept.len() >= count).await.unwrap();
+        // Whatever else is due comes before the door stops.
+        stop.send_replace(true);
+    };
+    let (ended, ()) = tokio::join!(plan.door.run(&context), wanted);
+    ended.unwrap();
+    shelf.kept.borrow().clone()
+}
+
+fn shelf(now: &str, memory: Option<&str>) -> Arc<Shelf> {
+    Arc::new(Shelf {
+        clock: Clock::virtual_at(at(now)),
+        memory: Mutex::new(memory.map(|text| text.as_bytes().to_vec())),
+        kept: watch::Sender::new(Vec::new()),
+        full: Mutex::new(0),
+        troubles: Mutex::default(),
+    })
+}
+
+#[tokio::test]
+async fn what_was_missed_comes_at_once_and_the_schedule_goes_on_from_there() {
+    let memory = Some("0 * * * * UTC\n2026-01-01T01:00:00Z");
+    let away = shelf("2026-01-01T04:10:00Z", memory);
+    let all = come_out(&hourly("missed = \"all\""), &away, 3).await;
+    let wanted = [
+        "2026-01-01T02:00:00Z",
+        "2026-01-01T03:00:00Z",
+        "2026-01-01T04:00:00Z",
+    ];
+    assert_eq!(all, wanted);
+    let away = shelf("2026-01-01T04:10:00Z", memory);
+    assert_eq!(
+        come_out(&hourly(""), &away, 1).await,
+        ["2026-01-01T04:00:00Z"]
+    );
+    let remembered = away.memory.lock().unwrap().clone().unwrap();
+    assert_eq!(remembered, b"0 * * * * UTC\n2026-01-01T04:00:00Z");
+    let away = shelf("2026-01-01T04:10:00Z", memory);
+    assert!(
+        come_out(&hourly("missed = \"skip\""), &away, 0)
+            .await
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_new_or_changed_schedule_begins_now_and_makes_up_for_nothing() {
+    for memory in [
+        None,
+        Some("30 * * * * UTC\n2026-01-01T01:30:00Z"),
+        Some("nonsense"),
+    ] {
+        let fresh = shelf("2026-01-01T04:10:00Z", memory);
+        assert!(
+            come_out(&hourly("missed = \"all\""), &fresh, 0)
+                .await
+                .is_empty()
+        );
+        let remembered = fresh.memory.lock().unwrap().clone().unwrap();
+        assert_eq!(remembered, b"0 * * * * UTC\n2026-01-01T04:10:00Z");
+    }
+}
+
+#[tokio::test]
+async fn a_moment_waits_for_room_and_a_clock_that_was_set_back_stops_nothing() {
+    let full = shelf(
+        "2026-01-01T04:00:01Z",
+        Some("0 * * * * UTC\n2026-01-01T03:00:00Z"),
+    );
+    *full.full.lock().unwrap() = 1;
+    let kept = come_out(&hourly("missed = \"skip\""), &full, 1).await;
+    assert_eq!(kept, ["2026-01-01T04:00:00Z"]);
+    assert_eq!(*full.troubles.lock().unwrap(), ["no room"]);
+    // It was 2030 once, by mistake: the next full hour comes all the same.
+    let back = shelf(
+        "2026-01-01T04:59:59Z",
+        Some("0 * * * * UTC\n2030-01-01T00:00:00Z"),
+    );
+    let clock = back.clock.clone();
+    let turn = async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        clock.set(at("2026-01-01T05:00:00Z"));
+    };
+    let plan = hourly("");
+    let (kept, ()) = tokio::join!(come_out(&plan, &back, 1), turn);
+    assert_eq!(kept, ["2026-01-01T05:00:00Z"]);
 }

@@ -5,8 +5,12 @@
 
 mod acting;
 mod address_policy;
+mod amqp_action;
+mod amqp_listen;
+mod amqp_source;
 mod attacks;
 mod bad_input;
+mod broker_stand_in;
 mod canopsis;
 mod cli_reload;
 mod cli_senders;
@@ -46,6 +50,7 @@ mod redmine;
 mod redmine_real;
 mod run;
 mod sendevt;
+mod sendevt_amqp;
 mod shipped;
 mod snmp;
 mod snmp_users;
@@ -54,6 +59,7 @@ mod spool;
 mod store;
 mod store_damage;
 mod store_model;
+mod store_upkeep;
 mod story;
 mod tidy;
 mod wait;

@@ -350,13 +350,24 @@ fn the_token_is_sent_and_never_shown() {
 fn the_address_policy_holds_for_polls_too() {
     let service = Service::new(&json!([1]));
     let house = service.house("").http("allow = [\"other.example\"]");
+    let output = house.run(&["check"]);
+    assert_eq!(output.status.code(), Some(78));
+    let said = stderr(&output);
+    assert!(said.contains("source `app/poll`: 127.0.0.1:"), "{said}");
+    assert!(
+        said.contains("is not allowed; see `allow` under [http]"),
+        "{said}"
+    );
+    // A name is judged by its addresses, and a redirect by where it leads.
+    let house = service.house("").http("allow = [\"127.0.0.1\"]");
+    let elsewhere = Reply::empty(302).with("location", "http://169.254.169.254/latest");
+    service.gives(elsewhere);
     let server = house.serve();
     wait_for("the refusal", || {
         last_error(&server)
-            .contains("is not allowed; see `allow` under [http]")
+            .contains("169.254.169.254:80 is not allowed")
             .then_some(())
     });
-    assert!(service.server.requests().is_empty());
 }
 
 #[test]

@@ -988,3 +988,45 @@ fn answers_that_are_too_deep_or_too_large_do_not_hold_a_run_for_ever() {
         assert!(run["state"] == "done" || run["state"] == "failed", "{flow}");
     }
 }
+
+#[test]
+fn a_complaint_that_a_script_caught_is_the_same_in_every_replay() {
+    let target = Target::new();
+    let house = house();
+    let script = r#"
+        try { emit(7, "no channel has a number for a name"); } catch (err) { print(err.message); }
+        let late = try_after();
+        http::put("TARGET/one", #{ json: late });
+        http::put("TARGET/two", #{ json: late });
+        fn try_after() { let said = (); try { said = after("soon"); } catch (err) { said = err.verb; } said }
+    "#;
+    house.flow("alert/stubborn", &target.script(script));
+    let server = house.serve();
+    server.push("alert", &json!({}));
+    let run = server.ended("alert/1/stubborn");
+    assert_eq!(run["state"], "done", "{run:#}");
+    assert_eq!(run["console"].as_array().unwrap().len(), 1);
+    target.wait(2);
+}
+
+#[test]
+fn a_run_keeps_its_settings_when_its_files_are_gone() {
+    let (house, target) = (house(), Target::new());
+    house.flow(
+        "alert/note",
+        &target.script(r#"http::post("TARGET/a", #{ json: 1 });"#),
+    );
+    house.file("flows/alert/note.toml", "in_doubt = \"dead_letter\"");
+    let server = house.serve();
+    let slow = Mischief::Delay(Duration::from_secs(30));
+    target.server.fail_next(1, slow);
+    server.push("alert", &json!({}));
+    target.wait(1);
+    server.kill();
+    std::fs::remove_file(house.path("flows/alert/note.rhai")).unwrap();
+    std::fs::remove_file(house.path("flows/alert/note.toml")).unwrap();
+    let server = house.serve();
+    let run = server.ended("alert/1/note");
+    assert_eq!(run["state"], "failed", "left to a person: {run:#}");
+    assert_eq!(target.seen().len(), 1);
+}

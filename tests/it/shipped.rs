@@ -21,6 +21,7 @@ const EXAMPLES: &[&str] = &[
     "examples/zabbix",
     "examples/snmptrapd",
     "examples/mail-alias",
+    "examples/amqp",
     "examples/poll",
 ];
 

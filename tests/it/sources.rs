@@ -335,6 +335,13 @@ fn every_kind_has_a_name_of_its_own_and_says_what_it_is_for() {
     assert_eq!(kinds.len(), vigie::source::ALL.len());
     let lowercase = |kind: &&dyn Source| kind.about().starts_with(|char: char| char.is_lowercase());
     assert!(vigie::source::ALL.iter().all(lowercase));
+    for (name, kind) in kinds {
+        let (code, said) = check(&format!(
+            "[[source]]\nkind = \"{name}\"\n{}\n",
+            kind.example()
+        ));
+        assert_eq!(code, Some(0), "{name}: {said}");
+    }
 }
 
 #[test]

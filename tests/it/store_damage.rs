@@ -12,10 +12,10 @@ use super::store::{
 };
 
 /// A seeded sequence of numbers, so that a failure can be had again (Marsaglia's xorshift64).
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
+    pub fn roll(&mut self, below: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -23,10 +23,10 @@ impl Dice {
     }
 }
 
-const EVENTS: u64 = 300;
+pub const EVENTS: u64 = 300;
 
 /// A store with some of everything.
-fn furnish(folder: &Path) {
+pub fn furnish(folder: &Path) {
     let store = open(folder);
     for number in 1..=EVENTS {
         let run = run(&format!("alert/{number}/open"));
@@ -79,14 +79,14 @@ fn all_of(store: &Store) -> Result<String, StoreError> {
     Ok(text)
 }
 
-fn open_and_read(folder: &Path) -> Result<String, StoreError> {
+pub fn open_and_read(folder: &Path) -> Result<String, StoreError> {
     let store = Store::open(folder, options())?;
     let text = all_of(&store);
     drop(store);
     text
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -338,7 +338,7 @@ async fn push_on(store: Store, task: u64) {
     }
 }
 
-fn start_child(folder: &Path) -> Child {
+pub fn start_child(folder: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
@@ -505,7 +505,7 @@ fn a_store_opens_again_while_other_programs_are_being_started() {
 }
 
 /// The engine under a store; its threads may hold its lock for a moment after it was closed.
-fn engine(folder: &Path) -> sled::Db {
+pub fn engine(folder: &Path) -> sled::Db {
     let config = sled::Config::new()
         .path(folder.join("tree"))
         .segment_size(1 << 20);
@@ -535,7 +535,7 @@ fn furnished() -> TempDir {
 }
 
 /// The key of an event of the channel `alert`, as the format has it.
-fn event_key(number: u64) -> Vec<u8> {
+pub fn event_key(number: u64) -> Vec<u8> {
     [b"Ealert\0".as_slice(), &number.to_be_bytes()].concat()
 }
 

@@ -109,6 +109,15 @@ impl Client {
         Err(Failure::refused(many))
     }
 
+    /// Looks whether flows may ask this URL; a name is judged by its addresses only later.
+    ///
+    /// # Errors
+    /// A sentence about what is not allowed.
+    pub fn permits(&self, url: &str) -> Result<(), String> {
+        let url = Url::parse(url).map_err(|why| why.to_string())?;
+        self.inner.policy.judge(&url).map_err(|why| why.to_string())
+    }
+
     async fn judge(&self, request: &Request, url: &Url) -> Result<(), Failure> {
         if request.trusted {
             return Ok(());
