@@ -16,6 +16,7 @@ mod report;
 mod send;
 mod size;
 mod statistics;
+mod traps;
 
 use report::Report;
 
@@ -60,6 +61,7 @@ const PARTS: &[Part] = &[
     ("send", send::measure),
     ("accept", accept::measure),
     ("path", path::measure),
+    ("traps", traps::measure),
 ];
 
 fn main() {

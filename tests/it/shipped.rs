@@ -23,6 +23,7 @@ const EXAMPLES: &[&str] = &[
     "examples/mail-alias",
     "examples/amqp",
     "examples/poll",
+    "examples/snmp",
 ];
 
 fn root() -> PathBuf {

@@ -49,6 +49,10 @@ impl Source for Snmp {
         "traps and informs of SNMP versions 1, 2c and 3 over UDP, without snmptrapd"
     }
 
+    fn example(&self) -> &'static str {
+        "listen = [\"0.0.0.0:162\", \"[::]:162\"]\ncommunities = [\"public\"]"
+    }
+
     fn read(&self, block: &Block<'_>) -> Result<Arc<dyn Door>, Diagnostic> {
         let keys: Keys = block.keys()?;
         let written = match keys.listen {
