@@ -316,6 +316,31 @@ fn a_burst_of_2000_traps_loses_none_and_mixes_up_none() {
 }
 
 #[test]
+fn what_the_system_had_no_room_for_is_counted_to_the_last_datagram() {
+    const SENT: u64 = 60_000;
+    let port = udp_port();
+    let house = listening(port, "");
+    let server = house.serve();
+    up(&server);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(("127.0.0.1", port)).unwrap();
+    server.signal(rustix::process::Signal::STOP);
+    // A trap of a community that is not taken would do, but these are kept.
+    let datagram = datagram("a long wait");
+    for _ in 0..SENT {
+        socket.send(&datagram).unwrap();
+    }
+    server.signal(rustix::process::Signal::CONT);
+    let row = wait_for("all to be accounted for", || {
+        let row = row(&server, "snmptrap/snmp")?;
+        let lost = row["refused_for"]["overflow"].as_u64()?;
+        (row["events"].as_u64()? + lost == SENT).then_some(row)
+    });
+    let why = row["last_error"].as_str().unwrap();
+    assert!(why.contains("raise net.core.rmem_max"), "{row}");
+}
+
+#[test]
 fn an_address_that_is_taken_is_said_and_tried_again() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
@@ -343,7 +368,8 @@ vigieTest MODULE-IDENTITY
     LAST-UPDATED "202601010000Z" ORGANIZATION "x" CONTACT-INFO "x" DESCRIPTION "x"
     ::= { enterprises 99999 }
 fanNumber OBJECT-TYPE SYNTAX Integer32 MAX-ACCESS read-only STATUS current DESCRIPTION "x" ::= { vigieTest 1 }
-fanFailed NOTIFICATION-TYPE OBJECTS { fanNumber } STATUS current DESCRIPTION "x" ::= { vigieTest 0 7 }
+-- a comment -- fanFailed NOTIFICATION-TYPE -- ::= { vigieTest 0 8 }
+fanFailed NOTIFICATION-TYPE OBJECTS { fanNumber } STATUS current DESCRIPTION "fan OBJECT-TYPE ::= { a 1 }" ::= { vigieTest 0 7 }
 END
 "#;
 

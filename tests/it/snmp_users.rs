@@ -215,7 +215,7 @@ fn mistakes_in_users_are_told() {
         ),
         (
             "name = \"a\"\nauth = \"md5\"\nauth_password_file = \"short\"",
-            "less than 8 bytes",
+            "a password for `auth` of less than 8 bytes",
         ),
         (
             "name = \"a\"\nauth = \"md5\"\nauth_password_file = \"gone\"",

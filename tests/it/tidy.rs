@@ -97,7 +97,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("lettre", &["src/action/mail/"]),
     ("mail_parser", &["src/source/mail"]),
     ("snmp_parser", &["src/source/snmp"]),
-    ("mib_rs", &["src/source/snmp"]),
     ("hmac", &["src/source/snmp"]),
     ("aes", &["src/source/snmp"]),
     ("amq_protocol", &["src/amqp/"]),

@@ -204,7 +204,8 @@ pub fn name(number: &str) -> Option<&'static str> {
         .map(|(name, _)| *name)
 }
 
-fn number_of(name: &str) -> Option<&'static str> {
+/// The number of an object or a branch that is known by this name.
+pub fn number_of(name: &str) -> Option<&'static str> {
     let known = OBJECTS.iter().chain(BRANCHES);
     known
         .clone()

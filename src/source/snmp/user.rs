@@ -44,10 +44,9 @@ impl UserKeys {
     /// # Errors
     /// What is missing or cannot be.
     pub fn read(self, block: &Block<'_>) -> Result<User, Diagnostic> {
-        let name = self.name;
-        let wrong = |why: &str| block.wrong("user", format!("user `{name}` {why}"));
-        if name.is_empty() || name.len() > USER_BYTES_MAX {
-            return Err(wrong("needs a name of 1 to 32 bytes"));
+        let wrong = |why: String| block.wrong("user", format!("user `{}` {why}", self.name));
+        if !(1..=USER_BYTES_MAX).contains(&self.name.len()) {
+            return Err(wrong("needs a name of 1 to 32 bytes".to_owned()));
         }
         let auth = block.secret(
             "auth_password",
@@ -59,33 +58,29 @@ impl UserKeys {
             &self.privacy_password_file,
             &self.privacy_password_env,
         )?;
-        let proof = match (self.auth, auth) {
-            (Some(hash), Some(password)) => Some((hash, password)),
-            (None, None) => None,
-            (Some(_), None) => return Err(wrong("has `auth` but no `auth_password_file`")),
-            (None, Some(_)) => {
-                let known = "write auth = \"sha256\", or md5, sha, sha224, sha384, sha512";
-                return Err(wrong("has a password but no `auth`").help(known));
-            }
-        };
-        let secrecy = match (self.privacy, privacy) {
-            (Some(cipher), Some(password)) => Some((cipher, password)),
-            (None, None) => None,
-            (Some(_), None) => return Err(wrong("has `privacy` but no `privacy_password_file`")),
-            (None, Some(_)) => {
-                let known = "write privacy = \"aes\", or des, aes192, aes256";
-                return Err(wrong("has a privacy password but no `privacy`").help(known));
-            }
-        };
+        let proof = both("auth", self.auth, auth).map_err(wrong)?;
+        let secrecy = both("privacy", self.privacy, privacy).map_err(wrong)?;
         if secrecy.is_some() && proof.is_none() {
-            return Err(wrong("needs `auth` for its `privacy`"));
+            return Err(wrong("needs `auth` for its `privacy`".to_owned()));
         }
-        let passwords = proof.iter().map(|(_, password)| password);
-        let mut passwords = passwords.chain(secrecy.iter().map(|(_, password)| password));
-        if passwords.any(|password| password.expose().len() < PASSWORD_BYTES_MIN) {
-            return Err(wrong("has a password of less than 8 bytes"));
-        }
-        Ok(User::new(&name, proof, secrecy))
+        Ok(User::new(&self.name, proof, secrecy))
+    }
+}
+
+/// A way needs its password, and a password its way.
+fn both<T>(
+    key: &str,
+    way: Option<T>,
+    password: Option<Secret>,
+) -> Result<Option<(T, Secret)>, String> {
+    match (way, password) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(format!("has `{key}` but no `{key}_password_file`")),
+        (None, Some(_)) => Err(format!("has a password but no `{key}`")),
+        (Some(_), Some(password)) if password.expose().len() < PASSWORD_BYTES_MIN => Err(format!(
+            "has a password for `{key}` of less than {PASSWORD_BYTES_MIN} bytes"
+        )),
+        (Some(way), Some(password)) => Ok(Some((way, password))),
     }
 }
 
