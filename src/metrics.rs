@@ -27,6 +27,15 @@ pub struct OfSource {
     pub kind: String,
 }
 
+/// A label that names a source and why it turned something away.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TurnedAway {
+    /// `channel/name`.
+    pub source: String,
+    /// One or two words.
+    pub reason: String,
+}
+
 /// A label that names an end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
@@ -57,6 +66,8 @@ pub struct Metrics {
     pub sources_up: Family<OfSource, Gauge>,
     /// What went wrong at sources.
     pub source_failures: Family<OfSource, Counter>,
+    /// What sources turned away.
+    pub source_refused: Family<TurnedAway, Counter>,
     /// Steps of scripts.
     pub steps: Counter,
     /// Memory that scripts left behind.
@@ -82,6 +93,7 @@ impl Default for Metrics {
             dropped: Family::default(),
             sources_up: Family::default(),
             source_failures: Family::default(),
+            source_refused: Family::default(),
             steps: Counter::default(),
             leaked: Gauge::default(),
             failures: Counter::default(),
@@ -132,6 +144,11 @@ impl Metrics {
             "source_failures",
             "What went wrong at sources",
             self.source_failures.clone(),
+        );
+        registry.register(
+            "source_refused",
+            "What sources turned away",
+            self.source_refused.clone(),
         );
         registry.register("steps", "Steps of scripts", self.steps.clone());
         registry.register(

@@ -2,6 +2,7 @@
 //!
 //! Invariant: events and the memory that goes with them are one batch.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::channel::PushError;
 use crate::claim::lock;
 use crate::clock::Clock;
 use crate::event::{EventId, Value};
-use crate::metrics::{OfSource, in_channel};
+use crate::metrics::{OfSource, TurnedAway, in_channel};
 use crate::run::Conductor;
 use crate::source::Plan;
 use crate::source::context::{Delivery, Keeper, Keeping, NotKept};
@@ -34,6 +35,8 @@ struct State {
     events: u64,
     last_event: Option<(EventId, Timestamp)>,
     last_error: Option<(String, Timestamp)>,
+    /// What was turned away, by reason.
+    refused: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +111,7 @@ impl Post {
             "last_event_at": state.last_event.as_ref().map(|(_, at)| at.to_string()),
             "last_error": state.last_error.as_ref().map(|(why, _)| why),
             "last_error_at": state.last_error.as_ref().map(|(_, at)| at.to_string()),
+            "refused": state.refused.values().sum::<u64>(), "refused_for": state.refused,
         })
     }
 
@@ -210,6 +214,27 @@ impl Keeper for Post {
         match is_news {
             true => tracing::warn!(source, "{why}"),
             false => tracing::debug!(source, "{why}"),
+        }
+    }
+
+    fn refused(&self, why: &'static str, count: u64, whose: &str) {
+        let source = self.plan.id();
+        let label = TurnedAway {
+            source: source.clone(),
+            reason: why.to_owned(),
+        };
+        let counter = &self.conductor.metrics.source_refused;
+        counter.get_or_create(&label).inc_by(count);
+        let (before, now) = {
+            let mut state = lock(&self.state);
+            let all = state.refused.entry(why).or_default();
+            *all += count;
+            (*all - count, *all)
+        };
+        // Anybody can send anything: at 1, 2, 4, 8 … it is said aloud.
+        match before.checked_ilog2() == now.checked_ilog2() {
+            true => tracing::debug!(source, whose, "turned away: {why}"),
+            false => tracing::warn!(source, whose, "turned away: {why} ({now} so far)"),
         }
     }
 }

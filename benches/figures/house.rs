@@ -102,7 +102,7 @@ fn is_ready(address: SocketAddr) -> bool {
 }
 
 /// What the server answers; empty if it cannot be reached.
-fn get(address: SocketAddr, path: &str) -> String {
+pub(crate) fn get(address: SocketAddr, path: &str) -> String {
     let Ok(mut stream) = TcpStream::connect(address) else {
         return String::new();
     };

@@ -17,6 +17,7 @@ mod send;
 mod size;
 mod statistics;
 mod waits;
+mod traps;
 
 use report::Report;
 
@@ -62,6 +63,7 @@ const PARTS: &[Part] = &[
     ("accept", accept::measure),
     ("path", path::measure),
     ("waits", waits::measure),
+    ("traps", traps::measure),
 ];
 
 fn main() {

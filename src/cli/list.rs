@@ -117,7 +117,15 @@ impl List {
             ),
             What::Sources => (
                 "sources",
-                &["name", "kind", "state", "last_event", "last_error", "place"],
+                &[
+                    "name",
+                    "kind",
+                    "state",
+                    "last_event",
+                    "last_error",
+                    "refused",
+                    "place",
+                ],
             ),
             What::Flows => ("flows", &["name", "behind", "paused", "version"]),
             What::Actions => ("actions", &["call", "about"]),

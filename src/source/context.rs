@@ -56,6 +56,8 @@ pub trait Keeper: Send + Sync {
     fn up(&self);
     /// Something went wrong that the door itself goes on after.
     fn trouble(&self, why: &str);
+    /// So many were turned away.
+    fn refused(&self, why: &'static str, count: u64, whose: &str);
 }
 
 /// What a door has while it stands open; copies are for the tasks that it spawns.
@@ -148,6 +150,12 @@ impl Context {
     /// Something went wrong that the door goes on after by itself; shown, logged and counted.
     pub fn trouble(&self, why: &str) {
         self.keeper.trouble(why);
+    }
+
+    /// Turned away what `whose` had sent, for a reason of one or two words out of few; counted in
+    /// metrics and `list sources`, logged now and then. It is no trouble of the door.
+    pub fn refused(&self, why: &'static str, count: u64, whose: &str) {
+        self.keeper.refused(why, count, whose);
     }
 
     /// Waits until the door is to close.

@@ -33,6 +33,7 @@ pub const ALL: &[&dyn Source] = &[
     &poll::Poll,
     &amqp::Amqp,
     &amqp_listen::AmqpListen,
+    &snmp::Snmp,
 ];
 
 /// Keeps what could not be decoded: the bytes become the body, the reason goes into `meta`.

@@ -1,10 +1,26 @@
 //! SNMP traps: one shape for what snmptrapd hands to a handler and for what comes over the wire.
 //!
-//! Pure: the handler's text is read here ([`text`]); a listener fills the same [`Trap`].
+//! The handler's text ([`text`]) and the wire's datagrams ([`pdu`]) fill the same [`Trap`], both
+//! without a socket; [`listen`] is the door that takes datagrams.
 
+pub mod access;
+pub mod ber;
+pub mod cipher;
+pub mod engine;
+mod inbox;
+pub mod keys;
+mod listen;
+pub mod mib;
 pub mod oid;
+pub mod pdu;
+mod receive;
+mod secured;
+mod socket;
+mod syntax;
 pub mod text;
+pub mod user;
 pub mod value;
+pub mod wire;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +28,12 @@ use super::keep_raw;
 use crate::event::{Incoming, Meta, Value};
 use oid::Oid;
 
+pub use listen::Snmp;
+
+/// The transport of a datagram over IPv4, as snmptrapd names it.
+const TRANSPORT: &str = "UDP";
+/// The same over IPv6.
+const TRANSPORT_V6: &str = "UDP/IPv6";
 /// sysUpTime.0: how long the sender has been running (RFC 3418).
 pub const UPTIME_OID: &str = "1.3.6.1.2.1.1.3.0";
 /// snmpTrapOID.0: which trap this is (RFC 3418).

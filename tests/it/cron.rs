@@ -230,6 +230,8 @@ impl Keeper for Shelf {
     fn trouble(&self, why: &str) {
         self.troubles.lock().unwrap().push(why.to_owned());
     }
+
+    fn refused(&self, _: &'static str, _: u64, _: &str) {}
 }
 
 fn hourly(more: &str) -> Plan {

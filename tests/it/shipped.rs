@@ -24,6 +24,7 @@ const EXAMPLES: &[&str] = &[
     "examples/mail-alias",
     "examples/amqp",
     "examples/poll",
+    "examples/snmp",
 ];
 
 fn root() -> PathBuf {

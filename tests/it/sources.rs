@@ -81,6 +81,22 @@ fn every_mistake_in_a_block_is_told_with_its_place_and_advice() {
             "6:8",
             "only letters, digits",
         ),
+        ("kind = \"snmp\"", "4:1", "missing field `listen`"),
+        (
+            "kind = \"snmp\"\nlisten = \"here:162\"",
+            "6:10",
+            "`listen` must be addresses",
+        ),
+        (
+            "kind = \"snmp\"\nlisten = []",
+            "6:10",
+            "`listen` must be addresses",
+        ),
+        (
+            "kind = \"snmp\"\nlisten = \"::\"\ncomunities = []",
+            "7:1",
+            "did you mean `communities`?",
+        ),
     ];
     for (block, place, message) in wrong {
         let (code, said) = check(&format!("about = \"x\"\n\n\n[[source]]\n{block}\n"));

@@ -132,6 +132,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("lettre", &["src/action/mail/"]),
     ("mail_parser", &["src/source/mail"]),
     ("snmp_parser", &["src/source/snmp"]),
+    ("hmac", &["src/source/snmp"]),
+    ("aes", &["src/source/snmp"]),
     ("amq_protocol", &["src/amqp/"]),
     ("ureq", &["src/sender/", "src/cli/client.rs"]),
     ("clap", &["src/cli/", "src/sender/"]),
