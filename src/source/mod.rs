@@ -10,6 +10,7 @@ pub mod context;
 pub mod cron;
 pub mod door;
 pub mod http;
+pub mod imap;
 pub mod json;
 pub mod mail;
 pub mod parcel;
@@ -26,7 +27,7 @@ pub use plan::Plan;
 use crate::event::{Incoming, Value};
 
 /// Every kind of `[[source]]`, in the order in which the documentation lists them.
-pub const ALL: &[&dyn Source] = &[&cron::Cron, &poll::Poll];
+pub const ALL: &[&dyn Source] = &[&cron::Cron, &poll::Poll, &imap::Imap];
 
 /// Keeps what could not be decoded: the bytes become the body, the reason goes into `meta`.
 pub fn keep_raw(mut incoming: Incoming, bytes: &[u8], why: impl Into<String>) -> Incoming {

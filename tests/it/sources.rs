@@ -35,7 +35,9 @@ pub fn row(server: &Running, name: &str) -> Option<Json> {
 fn check(toml: &str) -> (Option<i32>, String) {
     let house = House::new();
     house.channel("alert", toml);
-    let output = house.run(&["check"]);
+    let mut command = house.command(&["check"]);
+    // for the example of `imap`
+    let output = command.env("ALERTS_PASSWORD", "s3cret").output().unwrap();
     (output.status.code(), stderr(&output))
 }
 
