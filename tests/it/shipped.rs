@@ -22,6 +22,7 @@ const EXAMPLES: &[&str] = &[
     "examples/snmptrapd",
     "examples/mail-alias",
     "examples/poll",
+    "examples/mailbox",
 ];
 
 fn root() -> PathBuf {

@@ -83,6 +83,26 @@ fn every_mistake_in_a_block_is_told_with_its_place_and_advice() {
             "6:8",
             "only letters, digits",
         ),
+        (
+            "kind = \"imap\"\nhost = \"a\"\nuser = \"b\"",
+            "7:8",
+            "needs a `password_file` or",
+        ),
+        (
+            "kind = \"imap\"\nhost = \"a\"\nuser = \"b\"\npassword_env = \"ALERTS_PASSWORD\"\ntls = \"none\"",
+            "9:7",
+            "a password for another host needs TLS",
+        ),
+        (
+            "kind = \"imap\"\nhost = \"a\"\nuser = \"b\"\npassword_env = \"ALERTS_PASSWORD\"\nafter = \"move\"",
+            "9:9",
+            "`move_to` go together",
+        ),
+        (
+            "kind = \"imap\"\nhost = \"a\"\nuser = \"b\"\npassword_env = \"ALERTS_PASSWORD\"\nfolder = \"a\\nb\"",
+            "9:10",
+            "without control characters",
+        ),
     ];
     for (block, place, message) in wrong {
         let (code, said) = check(&format!("about = \"x\"\n\n\n[[source]]\n{block}\n"));
