@@ -107,10 +107,9 @@ fn hundreds_of_mails_at_once_are_one_event_each_through_kill_9_and_all_deleted()
     for round in 0..rounds {
         (0..each).for_each(|number| dovecot.deliver(&mail(round * each + number)));
         let server = house.serve();
-        let before = events(&server, "mail").len();
-        // somewhere between the first batch and the last deletion
+        // somewhere between the first batch of this round and the last deletion
         wait_for("some of them", || {
-            let path = format!("/api/v1/events/mail%2F{}", before + 1);
+            let path = format!("/api/v1/events/mail%2F{}", round * each + 1);
             (server.ask(&path, &[], None).status == 200).then_some(())
         });
         server.kill();
@@ -141,10 +140,8 @@ fn a_restart_and_new_numbers_bring_no_mail_twice() {
     wait_for("the marks", || (dovecot.seen() == 3).then_some(()));
     dovecot.stop();
     let said = trouble(&server);
-    assert!(
-        said.contains("cannot reach") || said.contains("closed"),
-        "{said}"
-    );
+    let place = format!("127.0.0.1:{}", dovecot.port);
+    assert!(said.contains(&place), "{said}");
     dovecot.deliver(&mail(3));
     dovecot.start().unwrap();
     wait_for_mails(&server, 4);
@@ -177,7 +174,7 @@ fn taken_mails_move_to_a_folder_that_is_made_also_by_servers_that_only_copy() {
         let server = house.serve();
         wait_for_mails(&server, 3);
         wait_for("the mails in their folder", || {
-            let moved = dovecot.mails(".&UedndG4IMH8- &- more").len();
+            let moved = dovecot.mails(".&UWZ0Bm4IMH8- &- more").len();
             (moved == 3 && dovecot.mails("").is_empty()).then_some(())
         });
         assert_next(&server, 3);

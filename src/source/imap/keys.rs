@@ -6,13 +6,14 @@ use std::time::Duration;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::EVERY_DEFAULT;
 use super::book::Key;
 use crate::duration::Lasting;
 use crate::error::Diagnostic;
 use crate::secret::Secret;
 use crate::source::Block;
 
+/// How often a server without IDLE is asked.
+const EVERY_DEFAULT: Duration = Duration::from_secs(60);
 /// The shortest period.
 const EVERY_MIN: Duration = Duration::from_secs(1);
 /// Longest name of a host, a user or a folder, in bytes.
@@ -116,11 +117,6 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    /// For listings.
-    pub(super) fn shown(&self) -> String {
-        format!("{} {} at {}", self.user, self.folder, self.peer)
-    }
-
     /// Which mailbox it is, so that another one is met anew.
     pub(super) fn mailbox(&self) -> Key {
         let named = [&self.peer, &self.user, &self.folder].map(String::as_str);

@@ -4,25 +4,23 @@
 //! never an empty answer.
 
 mod answer;
-
-use std::collections::BTreeSet;
-use std::time::Duration;
+mod dialogue;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
-use tokio::time::{Instant, timeout};
 
 use super::book::Key;
 use super::keys::{Proof, Tls, Wish};
-use super::wire::{COMMAND_MAX, QUIET_MAX, Wire};
 use super::{dial, folder};
 use crate::source::Trouble;
 use crate::source::mail::MAIL_BYTES_MAX;
-use answer::{Answer, Code, Fetched, Verdict};
+use answer::{Answer, Code, Fetched};
+pub(super) use dialogue::Done;
+pub use dialogue::IDLE_MAX;
 
-/// How long a server that says when mails come is believed without looking.
-pub const IDLE_MAX: Duration = Duration::from_secs(5 * 60);
+use dialogue::Dialogue;
+
 /// Most mails that one answer may list.
 pub const LISTED_MAX: usize = 10_000;
 /// Of a mail's own marks, and of the headers of one that is too large, this much is read.
@@ -48,18 +46,9 @@ pub(super) struct Listed {
     pub(super) key: Option<Key>,
 }
 
-/// What the server refused, in a sentence; the connection stands.
-pub(super) type Done = Result<(), String>;
-
 /// A login.
 pub(super) struct Session {
-    wire: Wire,
-    peer: String,
-    proof: Proof,
-    abilities: BTreeSet<String>,
-    /// Mails came since the folder was selected.
-    is_news: bool,
-    commands: u32,
+    talk: Dialogue,
 }
 
 impl Session {
@@ -72,63 +61,42 @@ impl Session {
         if wish.tls == Tls::Wrapped {
             link = dial::secure(link, wish).await?;
         }
-        let mut session = Session {
-            wire: Wire::new(link, &wish.peer),
-            peer: wish.peer.clone(),
-            proof: wish.proof.clone(),
-            abilities: BTreeSet::new(),
-            is_news: false,
-            commands: 0,
-        };
-        session.greeting().await?;
+        let mut talk = Dialogue::new(link, wish);
+        talk.greeting().await?;
         if wish.tls == Tls::Starttls {
-            session = session.secured(wish).await?;
+            talk.order("STARTTLS").await?;
+            let link = dial::secure(talk.into_link()?, wish).await?;
+            // What it said in the clear, somebody else may have said: it starts anew.
+            talk = Dialogue::new(link, wish);
         }
-        session.order("CAPABILITY", &[]).await?;
-        session.log_in(&wish.user).await?;
+        talk.learn_abilities().await?;
+        let mut session = Session { talk };
+        session.log_in(wish).await?;
         // What it can do now is another list.
-        session.abilities.clear();
-        session.order("CAPABILITY", &[]).await?;
+        session.talk.learn_abilities().await?;
         Ok(session)
     }
 
-    async fn greeting(&mut self) -> Result<(), Trouble> {
-        let heard = self.wire.hear().await?;
-        match Answer::read(&heard) {
-            Answer::State(Verdict::Ok, ..) => Ok(()),
-            _ => Err(self.refusal("greeted with", &answer::words(&heard))),
-        }
-    }
-
-    async fn secured(mut self, wish: &Wish) -> Result<Session, Trouble> {
-        self.order("STARTTLS", &[]).await?;
-        let link = dial::secure(self.wire.into_link()?, wish).await?;
-        // What it said in the clear, somebody else may have said.
-        self.abilities.clear();
-        self.wire = Wire::new(link, &wish.peer);
-        Ok(self)
-    }
-
-    async fn log_in(&mut self, user: &str) -> Result<(), Trouble> {
-        let secret = self.proof.secret().expose().to_owned();
-        let (command, reply) = match &self.proof {
+    async fn log_in(&mut self, wish: &Wish) -> Result<(), Trouble> {
+        let (user, secret) = (&wish.user, wish.proof.secret().expose());
+        let (command, reply) = match &wish.proof {
             Proof::Token(_) => {
                 let bearer = format!("user={user}\u{1}auth=Bearer {secret}\u{1}\u{1}");
                 ("AUTHENTICATE XOAUTH2".to_owned(), Some(bearer))
             }
-            Proof::Password(_) if self.abilities.contains("AUTH=PLAIN") => {
+            Proof::Password(_) if self.talk.can("AUTH=PLAIN") => {
                 let pair = format!("\0{user}\0{secret}");
                 ("AUTHENTICATE PLAIN".to_owned(), Some(pair))
             }
             Proof::Password(_) => {
-                let pair = format!("LOGIN {} {}", quoted(user), quoted(&secret));
-                (pair, None)
+                let command = format!("LOGIN {} {}", quoted(user), quoted(secret));
+                (command, None)
             }
         };
         let reply = reply.map(|reply| STANDARD.encode(reply));
-        let done = self.ask(&command, reply.as_slice(), |_| ()).await?;
+        let done = self.talk.ask(&command, reply.as_deref(), |_| ()).await?;
         let refused = format!("refuses the login of {user}:");
-        done.map_err(|said| self.refusal(&refused, &said.words))
+        done.map_err(|words| self.talk.refusal(&refused, &words))
     }
 
     /// Opens the folder for reading and marking.
@@ -136,17 +104,18 @@ impl Session {
         let (mut validity, mut uid_next) = (None, None);
         let command = format!("SELECT {}", quoted(&folder::encode(name)));
         let done = self
-            .ask(&command, &[], |answer| match answer {
+            .talk
+            .ask(&command, None, |answer| match answer {
                 Answer::State(_, Some(Code::UidValidity(number)), _) => validity = Some(number),
                 Answer::State(_, Some(Code::UidNext(number)), _) => uid_next = Some(number),
                 _ => {}
             })
             .await?;
         let cannot = format!("does not open the folder `{name}`:");
-        done.map_err(|said| self.refusal(&cannot, &said.words))?;
-        self.is_news = false;
+        done.map_err(|words| self.talk.refusal(&cannot, &words))?;
+        self.talk.is_news = false;
         let Some(validity) = validity.filter(|number| *number > 0) else {
-            return Err(self.wire.trouble("does not number its mails (UIDVALIDITY)"));
+            return Err(self.talk.trouble("does not number its mails (UIDVALIDITY)"));
         };
         let uid_next = match uid_next {
             Some(uid_next) => uid_next,
@@ -197,10 +166,10 @@ impl Session {
             Answer::Fetch(mail) => fetched.push(mail),
             _ => {}
         };
-        let done = self.ask(command, &[], take).await?;
-        done.map_err(|said| self.refusal("does not give its mails:", &said.words))?;
+        let done = self.talk.ask(command, None, take).await?;
+        done.map_err(|words| self.talk.refusal("does not give its mails:", &words))?;
         match is_too_much {
-            true => Err(self.wire.trouble("lists more mails than were asked for")),
+            true => Err(self.talk.trouble("lists more mails than were asked for")),
             false => Ok(fetched),
         }
     }
@@ -221,7 +190,7 @@ impl Session {
                 format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)")
             })
             .await?;
-        match (marked, self.abilities.contains("UIDPLUS")) {
+        match (marked, self.talk.can("UIDPLUS")) {
             (Ok(()), true) => self.each(uids, |set| format!("UID EXPUNGE {set}")).await,
             (marked, _) => Ok(marked),
         }
@@ -230,12 +199,12 @@ impl Session {
     /// Moves mails to another folder, which is made if it is not there.
     pub(super) async fn move_to(&mut self, uids: &[u32], name: &str) -> Result<Done, Trouble> {
         let name = quoted(&folder::encode(name));
-        let can_move = self.abilities.contains("MOVE");
+        let can_move = self.talk.can("MOVE");
         let word = if can_move { "MOVE" } else { "COPY" };
         let put = |set: &str| format!("UID {word} {set} {name}");
         let mut moved = self.each(uids, put).await?;
         let is_missing = moved.as_ref().is_err_and(|why| why.contains("[TRYCREATE]"));
-        if is_missing && self.order_gently(&format!("CREATE {name}")).await?.is_ok() {
+        if is_missing && self.talk.request(&format!("CREATE {name}")).await?.is_ok() {
             moved = self.each(uids, put).await?;
         }
         match (moved, can_move) {
@@ -252,7 +221,7 @@ impl Session {
     ) -> Result<Done, Trouble> {
         for some in uids.chunks(UIDS_MAX) {
             let set: Vec<String> = some.iter().map(u32::to_string).collect();
-            let done = self.order_gently(&command(&set.join(","))).await?;
+            let done = self.talk.request(&command(&set.join(","))).await?;
             if done.is_err() {
                 return Ok(done);
             }
@@ -262,141 +231,16 @@ impl Session {
 
     /// True if the server says by itself when mails come.
     pub(super) fn can_idle(&self) -> bool {
-        self.abilities.contains("IDLE")
+        self.talk.can("IDLE")
     }
 
-    /// Waits until mails come, or for [`IDLE_MAX`] (RFC 2177).
+    /// Waits until mails come, or for [`IDLE_MAX`].
     pub(super) async fn idle(&mut self) -> Result<(), Trouble> {
-        if self.is_news {
-            return Ok(());
-        }
-        match timeout(IDLE_MAX + QUIET_MAX, self.wait()).await {
-            Ok(waited) => waited,
-            Err(_) => Err(self.wire.trouble("does not end what it was asked to end")),
+        match self.talk.is_news {
+            true => Ok(()),
+            false => self.talk.idle().await,
         }
     }
-
-    async fn wait(&mut self) -> Result<(), Trouble> {
-        let tag = self.tag();
-        self.wire.send(&format!("{tag} IDLE")).await?;
-        let until = Instant::now() + IDLE_MAX;
-        let (mut may_end, mut is_done) = (false, false);
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let is_over = self.is_news || left.is_zero();
-            if is_over && may_end && !is_done {
-                self.wire.send("DONE").await?;
-                is_done = true;
-            }
-            if !is_over && !self.wire.speaks(left).await? {
-                continue;
-            }
-            let heard = self.wire.hear().await?;
-            match self.noted(Answer::read(&heard)) {
-                Answer::Continue => may_end = true,
-                Answer::Done(said_tag, Verdict::Ok, _) if said_tag == tag => return Ok(()),
-                Answer::Done(..) => {
-                    return Err(self.refusal("does not wait:", &answer::words(&heard)));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// A command that must be obeyed.
-    async fn order(&mut self, command: &str, replies: &[String]) -> Result<(), Trouble> {
-        let done = self.ask(command, replies, |_| ()).await?;
-        let word = command.split(' ').next().unwrap_or_default();
-        done.map_err(|said| self.refusal(&format!("refuses {word}:"), &said.words))
-    }
-
-    /// A command that may be refused.
-    async fn order_gently(&mut self, command: &str) -> Result<Done, Trouble> {
-        let done = self.ask(command, &[], |_| ()).await?;
-        let peer = &self.peer;
-        Ok(done.map_err(|said| {
-            let word: Vec<&str> = command.split(' ').take(2).collect();
-            format!("{peer} refuses {}: {}", word.join(" "), said.words)
-        }))
-    }
-
-    /// Sends a command, and one of `replies` for each time that the server asks on; hands each
-    /// answer to `take`.
-    async fn ask(
-        &mut self,
-        command: &str,
-        replies: &[String],
-        take: impl FnMut(Answer),
-    ) -> Result<Result<(), Refused>, Trouble> {
-        match timeout(COMMAND_MAX, self.talk(command, replies, take)).await {
-            Ok(done) => done,
-            Err(_) => Err(self.wire.trouble("takes too long for an answer")),
-        }
-    }
-
-    async fn talk(
-        &mut self,
-        command: &str,
-        replies: &[String],
-        mut take: impl FnMut(Answer),
-    ) -> Result<Result<(), Refused>, Trouble> {
-        let tag = self.tag();
-        self.wire.send(&format!("{tag} {command}")).await?;
-        let mut replies = replies.iter();
-        loop {
-            let heard = self.wire.hear().await?;
-            match self.noted(Answer::read(&heard)) {
-                Answer::Continue => {
-                    let reply = replies.next().map_or("", String::as_str);
-                    self.wire.send(reply).await?;
-                }
-                Answer::Done(said_tag, verdict, _) if said_tag == tag => {
-                    let words = answer::words(&heard);
-                    return Ok(match verdict {
-                        Verdict::Ok => Ok(()),
-                        Verdict::No => Err(Refused { words }),
-                    });
-                }
-                Answer::State(Verdict::No, None, true) => {
-                    return Err(self.refusal("says goodbye:", &answer::words(&heard)));
-                }
-                Answer::Broken => {
-                    return Err(self.refusal("cannot be understood:", &answer::words(&heard)));
-                }
-                answer => take(answer),
-            }
-        }
-    }
-
-    /// Notes what an answer tells beside what was asked.
-    fn noted(&mut self, answer: Answer) -> Answer {
-        match &answer {
-            Answer::Exists => self.is_news = true,
-            Answer::Abilities(list)
-            | Answer::State(_, Some(Code::Abilities(list)), _)
-            | Answer::Done(_, _, Some(Code::Abilities(list))) => {
-                self.abilities.extend(list.iter().cloned());
-            }
-            _ => {}
-        }
-        answer
-    }
-
-    fn tag(&mut self) -> String {
-        self.commands = self.commands.wrapping_add(1);
-        format!("v{}", self.commands)
-    }
-
-    /// What the server said, without what nobody may see.
-    fn refusal(&self, what: &str, words: &str) -> Trouble {
-        let words = words.replace(self.proof.secret().expose(), "***");
-        self.wire.trouble(&format!("{what} {words}"))
-    }
-}
-
-/// The server said NO or BAD.
-struct Refused {
-    words: String,
 }
 
 /// `[HEADER.FIELDS]` in whatever order, and the size, tell a mail from others.
