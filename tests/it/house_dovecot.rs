@@ -174,7 +174,7 @@ fn taken_mails_move_to_a_folder_that_is_made_also_by_servers_that_only_copy() {
         let server = house.serve();
         wait_for_mails(&server, 3);
         wait_for("the mails in their folder", || {
-            let moved = dovecot.mails(".&UWZ0Bm4IMH8- &- more").len();
+            let moved = dovecot.mails(".&UeZ0Bm4IMH8- &- more").len();
             (moved == 3 && dovecot.mails("").is_empty()).then_some(())
         });
         assert_next(&server, 3);

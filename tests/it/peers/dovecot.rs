@@ -4,18 +4,20 @@
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
-use super::{Peer, free_port, need, on_free_port, run};
+use super::{Peer, free_port, need, on_free_port};
 
 /// Who has the mailbox, and the password.
 pub const USER: &str = "alerts@example.test";
 pub const PASSWORD: &str = "s3cret \"quoted\" pass";
+/// Debian's `nobody` and `nogroup`.
+const NOBODY: u32 = 65_534;
 const TLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls");
 
 /// A Dovecot that runs, or rests.
@@ -54,12 +56,11 @@ impl Dovecot {
     fn write(&self, more: &str) {
         let folder = self.folder.path();
         std::fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
-        for inside in ["run", "mail", "mail/cur", "mail/new", "mail/tmp"] {
+        std::fs::create_dir(folder.join("run")).unwrap();
+        for inside in ["mail", "mail/cur", "mail/new", "mail/tmp"] {
             std::fs::create_dir(folder.join(inside)).unwrap();
+            chown(folder.join(inside), Some(NOBODY), Some(NOBODY)).unwrap();
         }
-        run(Command::new("chown")
-            .args(["-R", "nobody:nogroup"])
-            .arg(folder.join("mail")));
         std::fs::write(
             folder.join("users"),
             format!("{USER}:{{PLAIN}}{PASSWORD}\n"),
@@ -122,7 +123,7 @@ impl Dovecot {
         let name = format!("{seconds}.{number:06}.test");
         let temporary = self.folder.path().join("mail/tmp").join(&name);
         std::fs::write(&temporary, mail).unwrap();
-        run(Command::new("chown").arg("nobody:nogroup").arg(&temporary));
+        chown(&temporary, Some(NOBODY), Some(NOBODY)).unwrap();
         let place = self.folder.path().join("mail").join(inside);
         std::fs::rename(temporary, place.join(format!("{name}{flags}"))).unwrap();
     }
