@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
 
 use vigie::source::imap::{LINE_BYTES_MAX, folder_name};
 
@@ -23,23 +24,54 @@ fn names_of_folders_travel_as_modified_utf_7() {
     }
 }
 
-/// A server that says this to whoever comes, whatever he asks.
-fn server_that_says(script: Vec<u8>) -> u16 {
+/// A server that says this to whoever comes, whatever he asks; its port, and what it was asked.
+fn server_that_says(script: &str) -> (u16, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    let script = script.to_owned();
+    let heard = Arc::new(Mutex::new(String::new()));
+    let hearing = Arc::clone(&heard);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let script = script.clone();
             let mut writer = stream.try_clone().unwrap();
-            std::thread::spawn(move || writer.write_all(&script));
+            std::thread::spawn(move || writer.write_all(script.as_bytes()));
+            let hearing = Arc::clone(&hearing);
             std::thread::spawn(move || {
                 let mut asked = [0; 4096];
-                while stream.read(&mut asked).is_ok_and(|size| size > 0) {}
+                while let Ok(size @ 1..) = stream.read(&mut asked) {
+                    let asked = String::from_utf8_lossy(&asked[..size]);
+                    hearing.lock().unwrap().push_str(&asked);
+                }
             });
         }
     });
-    port
+    (port, heard)
+}
+
+#[test]
+fn a_token_logs_in_by_xoauth2_and_a_refused_one_is_told() {
+    let said = "* OK hello\r\nv1 OK\r\n+ \r\n+ e30=\r\nv2 NO expired\r\n";
+    let (port, heard) = server_that_says(said);
+    let house = House::new();
+    house.file("token", "t0ken\n");
+    let keys = "tls = \"none\"\nuser = \"a@b\"\ntoken_file = \"token\"";
+    house.channel(
+        "mail",
+        &format!("[[source]]\nkind = \"imap\"\nhost = \"127.0.0.1\"\nport = {port}\n{keys}\n"),
+    );
+    let server = house.serve();
+    wait_for("the refusal", || {
+        let row = row(&server, "mail/imap")?;
+        let said = row["last_error"].as_str()?;
+        said.contains("refuses the login of a@b: expired")
+            .then_some(())
+    });
+    let proof = "dXNlcj1hQGIBYXV0aD1CZWFyZXIgdDBrZW4BAQ==";
+    let wanted = format!("v2 AUTHENTICATE XOAUTH2\r\n{proof}\r\n\r\n");
+    let heard = heard.lock().unwrap().clone();
+    assert!(heard.contains(&wanted), "{heard}");
 }
 
 #[test]
@@ -82,7 +114,7 @@ fn a_server_that_means_harm_is_told_off_and_harms_nothing() {
     house.file("password", "s3cret");
     let mut blocks = String::new();
     for (number, (script, _)) in scripts.iter().enumerate() {
-        let port = server_that_says(script.clone().into_bytes());
+        let (port, _) = server_that_says(script);
         blocks.push_str(&format!(
             "[[source]]\nkind = \"imap\"\nname = \"n{number}\"\nhost = \"127.0.0.1\"\n\
              port = {port}\ntls = \"none\"\nuser = \"a\"\npassword_file = \"password\"\n"
@@ -105,7 +137,7 @@ fn a_server_that_means_harm_is_told_off_and_harms_nothing() {
 #[test]
 fn what_a_server_says_before_tls_counts_for_nothing() {
     let said = "* OK hello\r\nv1 OK go ahead\r\nv2 OK you are in\r\n";
-    let port = server_that_says(said.as_bytes().to_vec());
+    let (port, _) = server_that_says(said);
     let house = House::new();
     house.file("password", "s3cret");
     house.channel(
