@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use serde_json::{Value as Json_, json};
 
 use crate::access::Person;
+use crate::archive;
 use crate::event::{EventId, RunId};
 use crate::health;
 use crate::run::Interrupted;
@@ -55,6 +56,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/api/v1/{kind}/{name}/resume", post(resume))
         .route("/api/v1/backup", post(backup))
         .route("/api/v1/audit", get(audit))
+        .merge(archive::router())
         .fallback(unknown)
         .with_state(state)
         .merge(doors)
@@ -324,7 +326,7 @@ fn page_rows(query: &BTreeMap<String, String>) -> Result<usize, Refusal> {
     }
 }
 
-fn bad_id(message: String) -> Refusal {
+pub(crate) fn bad_id(message: String) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "bad_id", message)
 }
 

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::claim::{Progress, lock};
 use crate::dispatch::{Dispatcher, Left};
 use crate::event::RunId;
-use crate::flow::{Flow, FlowSettings};
+use crate::flow::Flow;
 use crate::rewait::Found;
 use crate::run::{Conductor, Interrupted};
 use crate::store::{Batch, StoreError};
@@ -361,7 +361,8 @@ async fn finish_orphan(conductor: &Arc<Conductor>, run: &RunId) -> Result<(), In
     let flow = Flow {
         name: run.flow().to_owned(),
         channel: run.event().channel,
-        settings: FlowSettings::default(),
+        settings: conductor.kept_settings(run),
+        settings_text: String::new(),
         script: conductor.script(version).await?,
     };
     let work = conductor

@@ -39,3 +39,13 @@ impl Clock {
         }
     }
 }
+
+/// Milliseconds since 1970 by the system's clock, later than any that this process got here before:
+/// for names that sort as they were given.
+pub fn next_millisecond() -> i64 {
+    static LAST: AtomicI64 = AtomicI64::new(0);
+    let now = Timestamp::now().as_millisecond();
+    let next = |last: i64| Some(now.max(last + 1));
+    let last = LAST.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
+    last.map_or(now, |last| now.max(last + 1))
+}

@@ -42,6 +42,9 @@ pub fn services(house: &House) -> Result<Services, Vec<Diagnostic>> {
         smtp: prepare("smtp", settings.smtp.clone(), &mut mistakes, |settings| {
             action::mail::Service::prepare(settings, base)
         }),
+        amqp: prepare("amqp", settings.amqp.clone(), &mut mistakes, |settings| {
+            action::amqp::Service::prepare(settings, base)
+        }),
         file: prepare("file", settings.file.clone(), &mut mistakes, |settings| {
             action::file::Service::prepare(settings, base)
         }),

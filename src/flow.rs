@@ -27,6 +27,8 @@ pub struct Flow {
     pub channel: String,
     /// `open_ticket.toml`, or the defaults.
     pub settings: FlowSettings,
+    /// The text of `open_ticket.toml`, kept for runs that outlive the file.
+    pub settings_text: String,
     /// The compiled script.
     pub script: Arc<Script>,
 }
@@ -114,34 +116,61 @@ pub fn load(
     let (channel, name) = path.split_once('/').unwrap_or(("", path));
     let file = root.join(format!("{path}.rhai"));
     let shown_file = shown.join(format!("{path}.rhai"));
-    let source = document::text(&file, &shown_file).map_err(|mistake| vec![mistake])?;
-    let settings = settings(root, shown, path)?;
-    let mut bundle = Bundle::of(&shown_file.display().to_string(), &source);
-    bundle.is_batch = settings.batch.is_some();
-    gather(engine, root, &mut bundle)?;
-    let script = engine.compile(bundle)?;
+    let (settings, settings_text) = settings(root, shown, path)?;
+    let is_batch = settings.batch.is_some();
+    let script = script(engine, root, (&file, &shown_file), is_batch)?;
     Ok(Flow {
         name: name.to_owned(),
         channel: channel.to_owned(),
         settings,
+        settings_text,
         script: Arc::new(script),
     })
 }
 
-fn settings(root: &Path, shown: &Path, path: &str) -> Result<FlowSettings, Vec<Diagnostic>> {
+/// Compiles the script in `file`, which need not stand under the folder of all flows, `root`, where
+/// its imports come from; `shown` is how messages name it.
+///
+/// # Errors
+/// Every mistake in it and in its modules.
+pub fn script(
+    engine: &Engine,
+    root: &Path,
+    (file, shown): (&Path, &Path),
+    is_batch: bool,
+) -> Result<Script, Vec<Diagnostic>> {
+    let source = document::text(file, shown).map_err(|mistake| vec![mistake])?;
+    let mut bundle = Bundle::of(&shown.display().to_string(), &source);
+    bundle.is_batch = is_batch;
+    gather(engine, root, &mut bundle)?;
+    engine.compile(bundle)
+}
+
+fn settings(
+    root: &Path,
+    shown: &Path,
+    path: &str,
+) -> Result<(FlowSettings, String), Vec<Diagnostic>> {
     let file = root.join(format!("{path}.toml"));
     let shown = shown.join(format!("{path}.toml"));
     if !file.exists() {
-        return Ok(FlowSettings::default());
+        return Ok((FlowSettings::default(), String::new()));
     }
-    let settings: FlowSettings = document::read(&file, &shown).map_err(|mistake| vec![mistake])?;
+    let text = document::text(&file, &shown).map_err(|mistake| vec![mistake])?;
+    let settings = document::parse(&text, &shown).map_err(|mistake| vec![mistake])?;
+    sensible(&settings, &shown)?;
+    Ok((settings, text))
+}
+
+/// What the type of a setting does not say.
+fn sensible(settings: &FlowSettings, shown: &Path) -> Result<(), Vec<Diagnostic>> {
     let wrong = |message: &str| {
         Err(vec![Diagnostic::new(format!(
             "{}: {message}",
             shown.display()
         ))])
     };
-    match &settings {
+    match settings {
         FlowSettings {
             runs_at_once_max: 0,
             ..
@@ -158,7 +187,7 @@ fn settings(root: &Path, shown: &Path, path: &str) -> Result<FlowSettings, Vec<D
         } if !(1..=BATCH_EVENTS_MAX).contains(&batch.size_max) => {
             wrong("[batch] size_max must be 1 to 100000")
         }
-        _ => Ok(settings),
+        _ => Ok(()),
     }
 }
 

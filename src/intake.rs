@@ -78,7 +78,7 @@ impl Intake {
                 self.held.insert(path, channel.clone());
                 continue;
             }
-            match self.take(channels, &path).await {
+            match self.take(channels, &path, &full).await {
                 Ok(true) => taken += 1,
                 Ok(false) => {}
                 // Events for other channels need not wait for this one.
@@ -96,7 +96,14 @@ impl Intake {
         taken
     }
 
-    async fn take(&mut self, channels: &Channels, path: &Path) -> Result<bool, PushError> {
+    /// Takes in one file, unless an earlier one for its channel is still here: the channel may have
+    /// got room meanwhile, and order within a channel is kept.
+    async fn take(
+        &mut self,
+        channels: &Channels,
+        path: &Path,
+        full: &BTreeSet<String>,
+    ) -> Result<bool, PushError> {
         let spooled = match spool::read(path) {
             Ok(spooled) if spooled.lock() => spooled,
             Ok(_) => return Ok(false),
@@ -106,6 +113,11 @@ impl Intake {
             }
         };
         let channel = spooled.post.channel.clone();
+        let name = channels.find(&channel).map(|found| found.name.clone());
+        if let Some(name) = name.filter(|name| full.contains(name)) {
+            self.held.insert(path.to_owned(), name);
+            return Ok(false);
+        }
         let events = match parcel(&spooled).open() {
             Ok(events) => events,
             Err(why) => {

@@ -20,6 +20,9 @@ pub mod hex;
 pub mod memory;
 pub mod stop;
 
+// the wire of a broker, which senders, doors and actions share
+pub mod amqp;
+
 // thinking: a script, and the gate between it and the world
 pub mod bundle;
 pub mod compile;
@@ -77,8 +80,22 @@ pub mod versions;
 pub mod waits;
 mod wake;
 
+// trying without acting
+pub mod actor;
+pub mod cases;
+pub mod compare;
+pub mod difference;
+pub mod exact;
+pub mod expect;
+pub mod record;
+mod recorded;
+pub mod rehearsal;
+pub mod transcript;
+pub mod world;
+
 // everything together
 pub mod api;
+mod archive;
 pub mod attendance;
 pub mod connect;
 pub mod doors;
@@ -92,7 +109,6 @@ pub mod state;
 pub mod story;
 
 // what is started
-pub mod cases;
 pub mod cli;
 
 // sockets: one file and one line in ALL to add one

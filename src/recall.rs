@@ -1,15 +1,17 @@
 //! Brings back what was on disk: runs that a process left, and the version of the script that each
 //! is pinned to.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
 use crate::bundle::{Bundle, Script};
 use crate::claim::{Progress, Seat};
+use crate::document;
 use crate::event::{Event, EventId, RunId};
 use crate::fault::ScriptError;
-use crate::flow::Flow;
+use crate::flow::{Flow, FlowSettings};
 use crate::journal::{End, EndState, Entry, Journal};
 use crate::run::{Conductor, Interrupted, Work};
 use crate::store::codec::{CodecError, Reader, Writer};
@@ -116,7 +118,7 @@ impl Conductor {
         Ok(script)
     }
 
-    /// Keeps the sources of flows, so that runs can be pinned to them.
+    /// Keeps the sources and settings of flows, for runs that are pinned to them or outlive them.
     ///
     /// # Errors
     /// What the store does not keep.
@@ -126,13 +128,26 @@ impl Conductor {
     ) -> Result<(), StoreError> {
         for flow in flows {
             self.versions.keep(&flow.script);
+            let mut batch = Batch::new();
             if self.store.version(&flow.script.version)?.is_none() {
-                let mut batch = Batch::new();
                 batch.put_version(&flow.script.version, encode_bundle(flow.script.bundle()));
-                self.store.commit(batch).await?;
             }
+            let (mark, text) = (settings_mark(&flow.path()), flow.settings_text.as_bytes());
+            if self.store.mark(&mark)?.unwrap_or_default() != text {
+                batch.set_mark(&mark, Some(text.to_vec()))?;
+            }
+            self.store.commit(batch).await?;
         }
         Ok(())
+    }
+
+    /// The settings that the flow of a run had when its file was last seen.
+    pub(crate) fn kept_settings(&self, run: &RunId) -> FlowSettings {
+        let path = format!("{}/{}", run.event().channel, run.flow());
+        let kept = self.store.mark(&settings_mark(&path)).ok().flatten();
+        let text = String::from_utf8(kept.unwrap_or_default()).unwrap_or_default();
+        // It was read without a mistake when it was kept.
+        document::parse(&text, Path::new("settings")).unwrap_or_default()
     }
 
     /// Keeps a run that could not begin, as a dead letter: its filter raised.
@@ -174,6 +189,11 @@ impl Conductor {
             why => tracing::error!(%run, "cannot go on now, and will after a restart: {why}"),
         }
     }
+}
+
+/// Where the settings of a flow are kept.
+fn settings_mark(path: &str) -> String {
+    format!("settings/{path}")
 }
 
 /// A bundle as bytes.

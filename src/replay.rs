@@ -7,7 +7,6 @@ use crate::clock::Clock;
 use crate::event::Value;
 use crate::gate::{Answer, Gate, Question};
 use crate::journal::{COMMANDS_MAX, Command, Entry, Journal, Outcome};
-use crate::store::codec::encode_value;
 
 /// Answers what needs nobody outside: `now`, `uuid`, `state::get`, `emit` …
 pub trait Locals: Send {
@@ -104,6 +103,11 @@ impl Replay {
         self
     }
 
+    /// How many commands the script has been answered.
+    pub fn reached(&self) -> usize {
+        self.cursor
+    }
+
     /// What came of judging.
     pub fn verdict(self) -> Judged {
         self.judging
@@ -149,7 +153,7 @@ impl Replay {
         let Some(command) = self.journal.command(at) else {
             return Answer::Stop;
         };
-        if !same(&command.question, question) {
+        if !command.question.is_same(question) {
             let (recorded, asked) = (show(&command.question), show(question));
             self.asked = Asked::Diverged(Divergence {
                 at,
@@ -272,20 +276,6 @@ impl Gate for Replay {
             self.journal.add(Entry::Console(line.to_owned()));
         }
     }
-}
-
-/// The same question, as far as a replay must see the same one.
-fn same(recorded: &Question, asked: &Question) -> bool {
-    let encoded = |question: &Question| {
-        question
-            .arguments
-            .iter()
-            .map(encode_value)
-            .collect::<Vec<_>>()
-    };
-    // Bytes, because a float that is no number does not equal itself.
-    recorded.word == asked.word
-        && (recorded.arguments == asked.arguments || encoded(recorded) == encoded(asked))
 }
 
 /// Characters of one side of a divergence.

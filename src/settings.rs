@@ -44,6 +44,8 @@ pub struct Settings {
     pub canopsis: Option<action::canopsis::Settings>,
     /// `mail::send`
     pub smtp: Option<action::mail::Settings>,
+    /// `amqp::publish`
+    pub amqp: Option<action::amqp::Settings>,
     /// `file::append`
     pub file: Option<action::file::Settings>,
     /// Names that flows use by `secret("name")`: each key ends in `_file` or `_env`.
@@ -72,6 +74,7 @@ impl Default for Settings {
             pagerduty: None,
             canopsis: None,
             smtp: None,
+            amqp: None,
             file: None,
             secret: BTreeMap::new(),
             proxy: action::http::Proxy::default(),

@@ -4,6 +4,7 @@
 //! holds no state that matters, and never retries by itself: whether and when to try again is
 //! decided in one place, `run`.
 
+pub mod amqp;
 pub mod arguments;
 pub mod canopsis;
 pub mod file;
@@ -29,6 +30,7 @@ pub const ALL: &[&dyn Action] = &[
     &canopsis::Canopsis,
     &http::Http,
     &mail::Mail,
+    &amqp::Amqp,
     &file::File,
 ];
 
@@ -166,6 +168,8 @@ pub struct Services {
     pub canopsis: Option<canopsis::Service>,
     /// `[smtp]`
     pub smtp: Option<mail::Service>,
+    /// `[amqp]`
+    pub amqp: Option<amqp::Service>,
     /// `[file]`
     pub file: Option<file::Service>,
 }

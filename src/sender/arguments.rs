@@ -29,13 +29,13 @@ Examples:
 Exit status: 0 accepted or kept in the spool, 1 failed, 2 wrong arguments, 75 nothing was kept.";
 
 const SERVER_HELP: &str = "http(s) URL of the server [default: $VIGIE_SERVER, else this host]; \
-    another value means AMQP";
+    another value means AMQP, such as localhost or mq:5671";
 const TIMEOUT_HELP: &str = "Longest time for one try [default: 30; 3 on the server's own host]";
 const MAX_RETRY_HELP: &str = "Further tries towards another host; negative: for ever [default: 3]";
 const SPOOL_HELP: &str = "Where events are kept while the server is away [default: as the \
     server's settings say]";
 const SSL_VERIFY_HELP: &str =
-    "Verify the server's certificate (https: always, unless --no-ssl-verify)";
+    "Verify the server's certificate and name (https: always, unless --no-ssl-verify)";
 
 /// What was asked for on the command line; `None` where nothing was.
 #[derive(Debug, Default)]
@@ -301,7 +301,11 @@ fn event_options() -> Vec<Arg> {
 
 fn security_options() -> Vec<Arg> {
     vec![
-        flag("ssl", "AMQP over TLS").overrides_with("no-ssl"),
+        flag(
+            "ssl",
+            "AMQP over TLS [default: unless the server is localhost]",
+        )
+        .overrides_with("no-ssl"),
         flag("no-ssl", "AMQP without TLS").overrides_with("ssl"),
         flag("ssl-verify", SSL_VERIFY_HELP).overrides_with("no-ssl-verify"),
         flag("no-ssl-verify", "Accept any certificate").overrides_with("ssl-verify"),

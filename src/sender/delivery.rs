@@ -114,15 +114,15 @@ pub fn deliver(post: &Post, plan: &Plan, caller: &mut Caller) -> Delivered {
                 return Delivered::Accepted;
             }
             Answer::Refused { status, reason } => {
-                let base = door.server().base();
-                let reason = format!("{base} refused it (status {status}): {reason}");
+                let name = door.name();
+                let reason = format!("{name} refused it (status {status}): {reason}");
                 if !plan.keep_refused {
                     return Delivered::Refused(reason);
                 }
                 reason
             }
             Answer::Away { reason, .. } => {
-                format!("{} is away ({reason})", door.server().base())
+                format!("{} is away ({reason})", door.name())
             }
         },
     };
@@ -158,7 +158,7 @@ fn try_server(post: &Post, door: &Door, patience: &Patience, caller: &mut Caller
 
 /// On a host without a server nobody else empties the spool.
 fn forward_waiting(door: &Door, folder: &Path, caller: &mut Caller) {
-    if !door.server().is_own_host() {
+    if !door.empties_spool() {
         let _ = forward(folder, door, Bound::in_passing(), caller);
     }
 }

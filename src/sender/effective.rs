@@ -5,8 +5,10 @@
 use std::path::PathBuf;
 
 use super::arguments::Arguments;
+use super::broker::broker;
 use super::log::{Level, LogSettings};
 use super::{Conf, Patience, Security, Server};
+use crate::amqp::Broker;
 use crate::secret::Secret;
 
 /// The channel when nothing names one.
@@ -40,12 +42,12 @@ pub struct Effective {
 }
 
 /// By which door an event leaves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Way {
     /// Our HTTP door.
     Http(Server),
-    /// A message broker at this name.
-    Amqp(String),
+    /// A message broker, and its name as it was given.
+    Amqp(String, Broker),
 }
 
 impl Effective {
@@ -102,16 +104,16 @@ impl Effective {
         match &self.server {
             None => Server::parse(&or_else(), None).map(Way::Http),
             Some(url) if Server::is_url(url) => Server::parse(url, self.port).map(Way::Http),
-            Some(name) => Ok(Way::Amqp(name.clone())),
+            Some(name) => Ok(Way::Amqp(name.clone(), broker(name, self)?)),
         }
     }
 
-    /// How long and how often `server` is tried.
-    pub fn patience(&self, server: &Server) -> Patience {
-        let patience = if server.is_own_host() {
-            Patience::short()
-        } else {
-            Patience::retrying(self.max_retry, self.retry_interval)
+    /// How long and how often the server is tried. A vigie on the own host is tried once, because
+    /// it empties the spool itself; a broker wherever it is as kompira_sendevt tries it.
+    pub fn patience(&self, way: &Way) -> Patience {
+        let patience = match way {
+            Way::Http(server) if server.is_own_host() => Patience::short(),
+            _ => Patience::retrying(self.max_retry, self.retry_interval),
         };
         patience.with_timeout(self.timeout)
     }
@@ -174,7 +176,7 @@ impl Way {
     pub fn server(&self) -> &str {
         match self {
             Way::Http(server) => server.base(),
-            Way::Amqp(name) => name,
+            Way::Amqp(name, _) => name,
         }
     }
 
@@ -182,7 +184,7 @@ impl Way {
     pub fn destination(&self) -> String {
         match self {
             Way::Http(server) => server.base().to_owned(),
-            Way::Amqp(name) => format!("amqp://{name}"),
+            Way::Amqp(_, broker) => broker.url(),
         }
     }
 
@@ -190,7 +192,7 @@ impl Way {
     pub fn door_name(&self) -> &'static str {
         match self {
             Way::Http(_) => "http",
-            Way::Amqp(_) => "amqp",
+            Way::Amqp(..) => "amqp",
         }
     }
 }

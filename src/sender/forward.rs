@@ -114,8 +114,7 @@ fn forward_one(path: &Path, door: &Door, caller: &mut Caller) -> Step {
         }
         Answer::Refused { status, reason } => refused(&spooled, status, &reason, caller),
         Answer::Away { reason, .. } => {
-            let base = door.server().base();
-            caller.say(&format!("spool: {base} is away ({reason})"));
+            caller.say(&format!("spool: {} is away ({reason})", door.name()));
             Step::Stop
         }
     }

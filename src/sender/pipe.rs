@@ -12,7 +12,9 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 
 use super::arguments::seconds;
 use super::sendevt::token;
-use super::{Caller, Delivered, Door, Patience, Plan, Post, Security, Server, Settings, deliver};
+use super::{
+    Caller, Delivered, HttpDoor, Patience, Plan, Post, Security, Server, Settings, deliver,
+};
 use crate::error::Exit;
 
 /// The channel and the ways to the server, from a pipe's command line.
@@ -94,7 +96,7 @@ impl PipeArguments {
         let patience = patience.with_timeout(self.timeout);
         let door = server.and_then(|server| {
             let token = token(self.token_file, caller)?;
-            Door::new(server, &Security::default(), token, &patience)
+            HttpDoor::new(server, &Security::default(), token, &patience).map(Into::into)
         });
         let spool = self.spool.unwrap_or(settings.spool);
         Plan {

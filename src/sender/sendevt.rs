@@ -1,7 +1,7 @@
 //! `vigie send`, the binary `sendevt`, and what answers to the name `kompira_sendevt`.
 //!
 //! Arguments, standard input, outputs and exit codes are kompira_sendevt's; the event goes to our
-//! HTTP door or into the spool. Invariant: exit 0 means that one of the two has it on disk.
+//! HTTP door, to a broker, or into the spool. Invariant: exit 0 means that one of these has it on disk.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -17,8 +17,8 @@ use super::log::{Level, Log};
 use super::pairs::Pairs;
 use super::post::SITE_ID;
 use super::{
-    Caller, Conf, Delivered, Door, MAIL_BYTES_MAX, Plan, Post, Server, Settings, charset, deliver,
-    spool,
+    AmqpDoor, Caller, Conf, Delivered, Door, HttpDoor, MAIL_BYTES_MAX, Plan, Post, Settings,
+    charset, deliver,
 };
 use crate::error::Exit;
 use crate::secret::Secret;
@@ -168,12 +168,8 @@ impl Sender {
             post.correlation_id
         );
         self.log.write(Level::Info, &start, caller);
-        let server = match &self.way {
-            Way::Http(server) => server.clone(),
-            Way::Amqp(name) => return self.keep_for_amqp(post, &name.clone(), caller),
-        };
-        let patience = self.effective.patience(&server);
-        let door = match self.door(server, caller) {
+        let patience = self.effective.patience(&self.way);
+        let door = match self.door(caller) {
             Ok(door) => door,
             Err(why) => return failed(&why, caller),
         };
@@ -210,24 +206,19 @@ impl Sender {
         exit
     }
 
-    /// AMQP is not built yet: the event is kept, and the exit code says that it was not sent.
-    fn keep_for_amqp(&mut self, post: &Post, name: &str, caller: &mut Caller) -> Exit {
-        let why = format!("`{name}` means AMQP, which is not built yet; use an http(s) URL");
-        match spool::write(&self.spool, post) {
-            Ok(path) => {
-                let text = format!("error: {why}; kept in {}", path.display());
-                self.log.write(Level::Error, &text, caller);
-                caller.say(&text);
-                Exit::Failed
+    fn door(&self, caller: &Caller) -> Result<Door, String> {
+        let patience = self.effective.patience(&self.way);
+        match &self.way {
+            Way::Amqp(_, broker) => {
+                let door = AmqpDoor::new(broker.clone(), &patience)?;
+                Ok(Door::Amqp(Box::new(door)))
             }
-            Err(lost) => self.tell(post, Delivered::Lost(format!("{why}; {lost}")), caller),
+            Way::Http(server) => {
+                let token = token(self.arguments.token_file.clone(), caller)?;
+                let security = self.effective.security();
+                HttpDoor::new(server.clone(), &security, token, &patience).map(Into::into)
+            }
         }
-    }
-
-    fn door(&self, server: Server, caller: &Caller) -> Result<Door, String> {
-        let patience = self.effective.patience(&server);
-        let token = token(self.arguments.token_file.clone(), caller)?;
-        Door::new(server, &self.effective.security(), token, &patience)
     }
 
     fn show_settings(&self, caller: &mut Caller) -> Exit {
@@ -236,6 +227,7 @@ impl Sender {
         let token_file = token_file.or_else(|| caller.path("VIGIE_TOKEN_FILE"));
         let own = [
             ("door", json!(self.way.door_name())),
+            ("destination", json!(self.way.destination())),
             ("settings", json!(self.settings.file.as_ref().map(shown))),
             ("spool", json!(shown(&self.spool))),
             ("token_file", json!(token_file.as_ref().map(shown))),
@@ -250,34 +242,24 @@ impl Sender {
     }
 
     fn test_connection(&self, caller: &mut Caller) -> Exit {
-        let server = match &self.way {
-            Way::Http(server) => server.clone(),
-            Way::Amqp(name) => {
-                return failed(&format!("`{name}` means AMQP, not built yet"), caller);
-            }
+        let door = match self.door(caller) {
+            Ok(door) => door,
+            Err(why) => return failed(&why, caller),
         };
-        let base = server.base().to_owned();
-        match self
-            .door(server, caller)
-            .map_err(|why| (why, ""))
-            .and_then(|door| door.ready().map_err(|why| (why, "Failed to connect: ")))
-        {
+        match door.ready() {
             Ok(()) => {
-                caller.print("Connection OK: HTTP\n");
+                caller.print(&format!("Connection OK: {}\n", door.protocol()));
                 Exit::Ok
             }
-            Err((why, what)) => failed(&format!("{what}{base}: {why}"), caller),
+            Err(why) => {
+                let why = format!("Failed to connect: {}: {why}", door.name());
+                failed(&why, caller)
+            }
         }
     }
 
     fn flush_spool(&self, caller: &mut Caller) -> Exit {
-        let server = match &self.way {
-            Way::Http(server) => server.clone(),
-            Way::Amqp(name) => {
-                return failed(&format!("`{name}` means AMQP, not built yet"), caller);
-            }
-        };
-        let door = match self.door(server, caller) {
+        let door = match self.door(caller) {
             Ok(door) => door,
             Err(why) => return failed(&why, caller),
         };

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{MAIL_BYTES_MAX, Post};
-use crate::clock::Clock;
+use crate::clock;
 
 /// Most bytes that a sender lets a spool hold; beyond, an event is not kept.
 pub const SPOOL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
@@ -102,7 +102,7 @@ pub fn write(folder: &Path, post: &Post) -> Result<PathBuf, SpoolError> {
     check_room(folder, post.body.len() as u64)?;
     let id = uuid::Uuid::new_v4();
     let unfinished = folder.join(format!("{UNFINISHED}{id}"));
-    let millisecond = Clock::system().now().as_millisecond();
+    let millisecond = clock::next_millisecond();
     let path = folder.join(format!("{millisecond}-{id}{ENDING}"));
     let kept = write_file(&unfinished, post)
         .and_then(|file| fs::rename(&unfinished, &path).map(|()| file))

@@ -4,7 +4,6 @@
 //! for a limited time; a full channel is told as 503, never as 429, because senders such as
 //! Alertmanager lose what is answered 4xx.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -16,21 +15,20 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use base64::Engine as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde_json::json;
 
 use super::asked::Named;
 use super::json::JsonError;
-use super::parcel::{Parcel, Returned};
+use super::parcel::{Parcel, Returned, sender_meta};
 use super::webhook::HookError;
 use crate::access::{Access, Caller, Denied, Person};
 use crate::channel::{Channels, PushError};
 use crate::clock::Clock;
 use crate::event::{Incoming, Value};
 use crate::metrics::{Metrics, in_channel};
-use crate::sender::{IDEMPOTENCY_HEADER, META_HEADER, META_VALUES_MAX, SENT_AT_HEADER};
+use crate::sender::{IDEMPOTENCY_HEADER, META_HEADER, SENT_AT_HEADER};
 use crate::sender::{MAIL_BYTES_MAX, SITE_ID_HEADER, SOURCE_HEADER};
 use crate::settings::Right;
 
@@ -326,16 +324,4 @@ pub(crate) async fn whole(body: Body, limit: usize) -> Result<Bytes, Refusal> {
             "the body took too long",
         )),
     }
-}
-
-/// What a sender of ours says about an event; anything that is not a flat map of texts is ignored.
-fn sender_meta(header: &str) -> BTreeMap<String, Value> {
-    let bytes = base64::engine::general_purpose::STANDARD
-        .decode(header)
-        .unwrap_or_default();
-    let map: BTreeMap<String, String> = serde_json::from_slice(&bytes).unwrap_or_default();
-    map.into_iter()
-        .take(META_VALUES_MAX)
-        .map(|(name, value)| (name, Value::Text(value)))
-        .collect()
 }

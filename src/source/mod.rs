@@ -4,6 +4,8 @@
 //! be decoded is kept raw with `decode_error`). An answer "ok" is given only after the channel has
 //! said that the event is on disk.
 
+pub mod amqp;
+pub mod amqp_listen;
 pub mod asked;
 pub mod block;
 pub mod context;
@@ -27,7 +29,13 @@ pub use plan::Plan;
 use crate::event::{Incoming, Value};
 
 /// Every kind of `[[source]]`, in the order in which the documentation lists them.
-pub const ALL: &[&dyn Source] = &[&cron::Cron, &poll::Poll, &imap::Imap];
+pub const ALL: &[&dyn Source] = &[
+    &cron::Cron,
+    &poll::Poll,
+    &imap::Imap,
+    &amqp::Amqp,
+    &amqp_listen::AmqpListen,
+];
 
 /// Keeps what could not be decoded: the bytes become the body, the reason goes into `meta`.
 pub fn keep_raw(mut incoming: Incoming, bytes: &[u8], why: impl Into<String>) -> Incoming {

@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
 use jiff::Timestamp;
 
 use super::{json, mail, snmp, webhook};
 use crate::event::{Incoming, Meta, Value};
+use crate::sender::META_VALUES_MAX;
 
 /// Kinds of senders that may name themselves; anybody else is `http`.
-const SENDERS: &[&str] = &["sendevt", "mail", "snmp"];
+const SENDERS: &[&str] = &["sendevt", "mail", "snmp", "amqp"];
 
 /// Bytes that arrived at a door.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,18 +51,11 @@ impl Parcel {
     /// # Errors
     /// Broken JSON; everything else is kept, at worst as bytes.
     pub fn open(self) -> Result<Vec<Incoming>, Returned> {
-        let media = self
-            .content_type
-            .split(';')
-            .next()
-            .unwrap_or("")
-            .trim()
-            .to_ascii_lowercase();
         let meta = self.meta("http");
-        Ok(match media.as_str() {
-            media if media == "application/json" || media.ends_with("+json") => {
-                numbered(json::decode(&self.body, meta)?)
-            }
+        if self.is_json() {
+            return Ok(numbered(json::decode(&self.body, meta)?));
+        }
+        Ok(match self.media().as_str() {
             "message/rfc822" => vec![mail::decode(&self.body, self.meta("mail"))],
             "application/x-snmptrapd" => vec![snmp::decode(&self.body, self.meta("snmp"))],
             _ => vec![Incoming {
@@ -68,6 +63,17 @@ impl Parcel {
                 meta,
             }],
         })
+    }
+
+    /// True if it says that it is JSON.
+    pub fn is_json(&self) -> bool {
+        let media = self.media();
+        media == "application/json" || media.ends_with("+json")
+    }
+
+    fn media(&self) -> String {
+        let media = self.content_type.split(';').next().unwrap_or("");
+        media.trim().to_ascii_lowercase()
     }
 
     /// The events that the hook `kind` makes of it.
@@ -120,4 +126,16 @@ fn numbered(mut events: Vec<Incoming>) -> Vec<Incoming> {
         }
     }
     events
+}
+
+/// What a sender of ours says about an event; anything that is not a flat map of texts is ignored.
+pub fn sender_meta(header: &str) -> BTreeMap<String, Value> {
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(header)
+        .unwrap_or_default();
+    let map: BTreeMap<String, String> = serde_json::from_slice(&bytes).unwrap_or_default();
+    map.into_iter()
+        .take(META_VALUES_MAX)
+        .map(|(name, value)| (name, Value::Text(value)))
+        .collect()
 }

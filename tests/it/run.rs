@@ -1008,3 +1008,25 @@ fn a_complaint_that_a_script_caught_is_the_same_in_every_replay() {
     assert_eq!(run["console"].as_array().unwrap().len(), 1);
     target.wait(2);
 }
+
+#[test]
+fn a_run_keeps_its_settings_when_its_files_are_gone() {
+    let (house, target) = (house(), Target::new());
+    house.flow(
+        "alert/note",
+        &target.script(r#"http::post("TARGET/a", #{ json: 1 });"#),
+    );
+    house.file("flows/alert/note.toml", "in_doubt = \"dead_letter\"");
+    let server = house.serve();
+    let slow = Mischief::Delay(Duration::from_secs(30));
+    target.server.fail_next(1, slow);
+    server.push("alert", &json!({}));
+    target.wait(1);
+    server.kill();
+    std::fs::remove_file(house.path("flows/alert/note.rhai")).unwrap();
+    std::fs::remove_file(house.path("flows/alert/note.toml")).unwrap();
+    let server = house.serve();
+    let run = server.ended("alert/1/note");
+    assert_eq!(run["state"], "failed", "left to a person: {run:#}");
+    assert_eq!(target.seen().len(), 1);
+}

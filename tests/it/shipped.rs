@@ -18,9 +18,11 @@ use vigie::source::webhook;
 use crate::house::{House, VIGIE, stderr, stdout};
 
 const EXAMPLES: &[&str] = &[
+    "examples/escalation",
     "examples/zabbix",
     "examples/snmptrapd",
     "examples/mail-alias",
+    "examples/amqp",
     "examples/poll",
     "examples/mailbox",
 ];

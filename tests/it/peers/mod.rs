@@ -8,6 +8,7 @@ pub mod alertmanager;
 pub mod dovecot;
 pub mod postfix;
 pub mod proxy;
+pub mod rabbit;
 pub mod redmine;
 pub mod snmptrapd;
 
@@ -117,6 +118,11 @@ impl Peer {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Kills it without a warning.
+    pub fn kill(self) {
+        self.signal(Signal::KILL);
     }
 
     fn signal(&self, signal: Signal) {
