@@ -219,6 +219,7 @@ impl Conductor {
                 () = tokio::time::sleep_until(until) => return Ok(Waited::Enough),
                 () = Notes::arrived(&notes) => self.flush(work).await?,
                 () = told(&mut stop) => return Err(Interrupted::Stopping),
+                () = work.seat.halted() => return Err(Interrupted::Halted),
                 () = work.seat.killed() => return Err(Interrupted::Killed),
                 () = work.seat.cancelled(), if !knows => return Ok(Waited::Cancelled),
             }

@@ -1,6 +1,9 @@
 //! The management API: what the command line and operators use. All of it under `/api/v1`, paged,
 //! JSON; every change leaves an audit line.
 
+mod amend;
+mod explain;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -57,6 +60,8 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/api/v1/backup", post(backup))
         .route("/api/v1/audit", get(audit))
         .merge(archive::router())
+        .merge(amend::router())
+        .merge(explain::router())
         .fallback(unknown)
         .with_state(state)
         .merge(doors)

@@ -100,6 +100,8 @@ pub struct Order {
     pub cancel: Option<Timestamp>,
     /// It is to end at once.
     pub kill: bool,
+    /// It is to be let go of between two commands, live as it is.
+    pub halt: bool,
 }
 
 /// Which runs are at work in this process: a run has one owner at most.
@@ -122,6 +124,14 @@ impl Claims {
             run,
             orders,
         })
+    }
+
+    /// Waits until nobody has the run.
+    pub async fn released(&self, run: &RunId) {
+        let held = lock(&self.0).get(run).map(watch::Sender::subscribe);
+        let Some(mut orders) = held else { return };
+        // The sender goes with the claim.
+        while orders.changed().await.is_ok() {}
     }
 
     /// Tells whoever has the run; false if nobody has.
@@ -198,6 +208,16 @@ impl Seat {
     /// Waits until the run is to end at once.
     pub async fn killed(&self) {
         self.ordered(|order| order.kill).await;
+    }
+
+    /// Waits until the run is to be let go of.
+    pub async fn halted(&self) {
+        self.ordered(|order| order.halt).await;
+    }
+
+    /// True if the run is to be let go of.
+    pub fn is_halted(&self) -> bool {
+        self.claim.orders.borrow().halt
     }
 
     async fn ordered(&self, wanted: impl Fn(&Order) -> bool) {

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use crate::event::{EventId, Value};
+use crate::event::{EventId, RunId, Value};
 use crate::gate::Question;
 pub use crate::store::End as EndState;
 use crate::store::codec::{CodecError, Reader, Writer};
@@ -41,6 +41,19 @@ pub enum Entry {
     Cancel(Timestamp, Timestamp),
     /// A person moved the run to this version of its script, which asks for the same things.
     Moved(Timestamp, String),
+    /// What stands before command number `commands` was taken over from another run.
+    Forked(Forked),
+}
+
+/// What a run took over from the run that it is a fork of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forked {
+    /// When.
+    pub at: Timestamp,
+    /// Which run it is a fork of.
+    pub from: RunId,
+    /// How many of its commands were taken over. They keep the keys that they had there.
+    pub commands: u64,
 }
 
 /// An event that ended a wait.
@@ -160,6 +173,12 @@ impl Entry {
             Entry::Continued(continued) => write_continued(continued, out.byte(10))?,
             Entry::Cancel(at, until) => drop(out.byte(11).time(*at).time(*until)),
             Entry::Moved(at, version) => drop(out.byte(12).time(*at).text(version)),
+            Entry::Forked(forked) => {
+                out.byte(13)
+                    .time(forked.at)
+                    .text(forked.from.as_str())
+                    .number(forked.commands);
+            }
         }
         Ok(())
     }
@@ -185,6 +204,7 @@ impl Entry {
             10 => Entry::Continued(read_continued(input)?),
             11 => Entry::Cancel(input.time()?, input.time()?),
             12 => Entry::Moved(input.time()?, input.text()?.to_owned()),
+            13 => Entry::Forked(read_forked(input)?),
             _ => return Err(CodecError::Wrong("an unknown kind of entry")),
         })
     }
@@ -298,6 +318,16 @@ fn read_seen(input: &mut Reader<'_>) -> Result<Seen, CodecError> {
             channel: input.text()?.to_owned(),
             number: input.number()?,
         },
+    })
+}
+
+fn read_forked(input: &mut Reader<'_>) -> Result<Forked, CodecError> {
+    let (at, from) = (input.time()?, input.text()?);
+    let from = from.parse();
+    Ok(Forked {
+        at,
+        from: from.map_err(|_| CodecError::Wrong("a fork of no run"))?,
+        commands: input.number()?,
     })
 }
 

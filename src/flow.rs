@@ -142,6 +142,15 @@ pub fn script(
     let source = document::text(file, shown).map_err(|mistake| vec![mistake])?;
     let mut bundle = Bundle::of(&shown.display().to_string(), &source);
     bundle.is_batch = is_batch;
+    adopt(engine, root, bundle)
+}
+
+/// Compiles a script with the modules under `root` that it imports. Must be called on a thread with a
+/// large stack.
+///
+/// # Errors
+/// Every mistake in the script and in its modules.
+pub fn adopt(engine: &Engine, root: &Path, mut bundle: Bundle) -> Result<Script, Vec<Diagnostic>> {
     gather(engine, root, &mut bundle)?;
     engine.compile(bundle)
 }

@@ -11,7 +11,7 @@ use crate::store::codec::{CodecError, Reader, Writer};
 use crate::wait::Wait;
 use crate::want::Want;
 
-pub use crate::entry::{Command, Continued, End, EndState, Entry, Outcome, Seen, Start};
+pub use crate::entry::{Command, Continued, End, EndState, Entry, Forked, Outcome, Seen, Start};
 
 /// Commands after which a run is warned about in listings.
 pub const COMMANDS_WARN: usize = 2_000;
@@ -162,13 +162,12 @@ impl Journal {
         }
     }
 
-    /// How it ended, unless it was tried again since.
+    /// How it ended, unless it was tried again or moved to another version since.
     pub fn end(&self) -> Option<&End> {
-        let last = self
-            .entries
-            .iter()
-            .rev()
-            .find(|entry| matches!(entry, Entry::End(_) | Entry::Retried(..)));
+        let last =
+            self.entries.iter().rev().find(|entry| {
+                matches!(entry, Entry::End(_) | Entry::Retried(..) | Entry::Moved(..))
+            });
         match last {
             Some(Entry::End(end)) => Some(end),
             _ => None,
@@ -181,7 +180,7 @@ impl Journal {
         let since = self
             .entries
             .iter()
-            .rposition(|entry| matches!(entry, Entry::Retried(..)))
+            .rposition(|entry| matches!(entry, Entry::Retried(..) | Entry::Moved(..)))
             .unwrap_or(0);
         let struck = |entry: &&Entry| matches!(entry, Entry::Strike(_, at) if *at >= position);
         self.entries[since..].iter().filter(struck).count()

@@ -27,6 +27,8 @@ pub mod amqp;
 pub mod bundle;
 pub mod compile;
 pub mod engine;
+pub mod explain;
+mod expression;
 pub mod fault;
 pub mod gate;
 pub mod host;
@@ -49,6 +51,8 @@ pub mod listener;
 // what a run has done, and may do next
 pub mod attempt;
 pub mod blackbox;
+pub mod copy;
+pub mod divergence;
 pub mod entry;
 pub mod journal;
 pub mod replay;
@@ -73,6 +77,7 @@ pub mod recall;
 pub mod rewait;
 pub mod run;
 mod timer;
+pub mod trial;
 pub mod tries;
 mod usher;
 mod vault;
@@ -94,19 +99,23 @@ pub mod transcript;
 pub mod world;
 
 // everything together
+pub mod amend;
 pub mod api;
 mod archive;
 pub mod attendance;
 pub mod connect;
 pub mod doors;
+pub mod fork;
 mod health;
 pub mod intake;
 mod operate;
 mod patrol;
 mod post;
+mod reason;
 pub mod server;
 pub mod state;
 pub mod story;
+pub mod upgrade;
 
 // what is started
 pub mod cli;

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::claim::{Notes, Turns, lock};
 use crate::dispatch::Dispatcher;
-use crate::event::{Event, RunId, Value};
+use crate::event::{Event, EventId, RunId, Value};
 use crate::flow::Flow;
 use crate::journal::{Entry, Journal};
 use crate::run::{Interrupted, Work};
@@ -112,7 +112,7 @@ impl Dispatcher {
         let Some(tenant) = tenant else {
             return Ok(false);
         };
-        let text = format!("event {} is for the same trouble", event.id);
+        let text = same_trouble(&event.id);
         if let Some(notes) = &tenant.notes
             && notes.leave(number, text.clone())
         {
@@ -124,19 +124,30 @@ impl Dispatcher {
             return Ok(true);
         }
         // It waits, or has just ended: the store knows.
-        let mut journal = Journal::addition_to(tenant.run.clone());
-        journal.add(Entry::Note(self.conductor.clock.now(), text));
+        let mut noted = self.note_in_store(&tenant.run, &text).await?;
+        if !noted && let Some(heir) = self.conductor.heir(&tenant.run)? {
+            noted = self.note_in_store(&heir, &text).await?;
+        }
+        if noted {
+            lock(&self.progress).pass(number, false);
+        }
+        Ok(noted)
+    }
+
+    /// False if the run is not live.
+    async fn note_in_store(&self, run: &RunId, text: &str) -> Result<bool, Interrupted> {
+        let mut journal = Journal::addition_to(run.clone());
+        journal.add(Entry::Note(self.conductor.clock.now(), text.to_owned()));
         let record = journal
             .take_pending()
             .map_err(|why| Interrupted::Unreadable(why.to_string()))?;
         let mut batch = Batch::new();
-        batch.note(&tenant.run, record);
+        batch.note(run, record);
         match self.conductor.store.commit(batch).await {
-            Ok(_) => lock(&self.progress).pass(number, false),
-            Err(StoreError::Lost { .. }) => return Ok(false),
-            Err(why) => return Err(why.into()),
+            Ok(_) => Ok(true),
+            Err(StoreError::Lost { .. }) => Ok(false),
+            Err(why) => Err(why.into()),
         }
-        Ok(true)
     }
 
     /// True if the last process noted it already, and died before its cursor was written.
@@ -145,6 +156,11 @@ impl Dispatcher {
         let journal = self.conductor.journal(run)?;
         Ok(journal.is_some_and(|journal| journal.entries().iter().any(is_it)))
     }
+}
+
+/// How a further event is noted on a run.
+pub(crate) fn same_trouble(event: &EventId) -> String {
+    format!("event {event} is for the same trouble")
 }
 
 /// What makes an event the same trouble as another, by the flow's `one_run_per`.

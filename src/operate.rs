@@ -36,7 +36,7 @@ impl State {
             .map_err(|why| store_failed(&why))
     }
 
-    fn audit_line(&self, person: &Person, deed: &str) -> Vec<u8> {
+    pub(crate) fn audit_line(&self, person: &Person, deed: &str) -> Vec<u8> {
         let at = self.conductor.clock.now();
         tracing::info!(person = %person.name, "{deed}");
         format!("{at} {} {deed}", person.name).into_bytes()
@@ -120,7 +120,7 @@ impl State {
     /// There is no such run, or it has ended; the store did not keep its end.
     pub async fn kill(&self, id: &RunId, person: &Person) -> Result<(), Refusal> {
         self.has_run(id)?;
-        let wait = self.conductor.waits.forget(id);
+        let wait = self.conductor.waits.take_out(id);
         let mut batch = Batch::new();
         batch.audit(self.audit_line(person, &format!("kill {id}")));
         let claim = self.conductor.claims.claim(id);

@@ -4,7 +4,6 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::action::{self, Call, Failure};
-use crate::attempt;
 use crate::event::Value;
 use crate::journal::{Entry, Outcome};
 use crate::run::{Conductor, Work};
@@ -30,8 +29,7 @@ impl Conductor {
         let secrets = Arc::clone(&self.secrets.read().unwrap_or_else(PoisonError::into_inner));
         let arguments = vault::open(&question.arguments, &secrets)?;
         let services = Arc::clone(&self.services.read().unwrap_or_else(PoisonError::into_inner));
-        let before = work.journal.commands_before();
-        let key = attempt::key(&work.journal.run, before + tries.command as u64);
+        let key = work.journal.key(tries.command);
         let call = Call {
             verb: verb.name,
             arguments: &arguments,

@@ -41,7 +41,7 @@ impl Conductor {
     ///
     /// # Errors
     /// When its journal, its events or its version cannot be read; [`Interrupted::AtWork`] when
-    /// somebody has it, and when it has ended.
+    /// somebody has it, when it waits, and when it has ended.
     pub async fn recall(
         &self,
         flow: Arc<Flow>,
@@ -50,7 +50,7 @@ impl Conductor {
     ) -> Result<Work, Interrupted> {
         let claim = self.claims.claim(&run).ok_or(Interrupted::AtWork)?;
         let (script, journal, events) = self.remember(&run).await?;
-        if journal.end().is_some() {
+        if journal.end().is_some() || self.store.wait(&run)?.is_some() {
             return Err(Interrupted::AtWork);
         }
         let numbers = events.iter().map(|event| event.id.number).collect();
@@ -68,11 +68,19 @@ impl Conductor {
     /// # Errors
     /// When any of them cannot be read.
     pub(crate) async fn remember(&self, run: &RunId) -> Result<Memory, Interrupted> {
+        let (journal, events) = self.recollect(run)?;
+        let version = journal.version().unwrap_or_default().to_owned();
+        Ok((self.script(&version).await?, journal, events))
+    }
+
+    /// The same without the script, which may not compile any more.
+    ///
+    /// # Errors
+    /// When any of them cannot be read.
+    pub(crate) fn recollect(&self, run: &RunId) -> Result<(Journal, Arc<Vec<Event>>), Interrupted> {
         let gone = |what: &str| Interrupted::Unreadable(format!("{what} of {run} is gone"));
         let journal = self.journal(run)?.ok_or_else(|| gone("the journal"))?;
         let start = journal.start().ok_or_else(|| gone("the beginning"))?;
-        let version = journal.version().unwrap_or(&start.version).to_owned();
-        let script = self.script(&version).await?;
         let mut events = Vec::new();
         for number in &start.events {
             let id = EventId {
@@ -81,7 +89,16 @@ impl Conductor {
             };
             events.push(self.store.event(&id)?.ok_or_else(|| gone("an event"))?);
         }
-        Ok((script, journal, Arc::new(events)))
+        Ok((journal, Arc::new(events)))
+    }
+
+    /// The live run that took the place of one that is over.
+    pub(crate) fn heir(&self, run: &RunId) -> Result<Option<RunId>, Interrupted> {
+        let mut copies = self.store.runs_of(&run.event())?;
+        copies
+            .retain(|info| info.end.is_none() && info.run != *run && info.run.flow() == run.flow());
+        let latest = copies.into_iter().max_by_key(|info| info.run.copy_number());
+        Ok(latest.map(|info| info.run))
     }
 
     /// Has a run that was woken taken up by whoever attends to its flow.
@@ -98,9 +115,7 @@ impl Conductor {
         if let Some(script) = self.versions.get(version) {
             return Ok(script);
         }
-        let gone = || Interrupted::Unreadable(format!("version {version} of a flow is gone"));
-        let bytes = self.store.version(version)?.ok_or_else(gone)?;
-        let bundle = decode_bundle(&bytes).map_err(|_| gone())?;
+        let bundle = self.bundle(version)?;
         let (answer, compiled) = oneshot::channel();
         self.thinkers.submit(move |engine, _| {
             let _ = answer.send(engine.compile(bundle));
@@ -118,6 +133,16 @@ impl Conductor {
         Ok(script)
     }
 
+    /// The sources of a version.
+    ///
+    /// # Errors
+    /// When the store does not have it.
+    pub(crate) fn bundle(&self, version: &str) -> Result<Bundle, Interrupted> {
+        let gone = || Interrupted::Unreadable(format!("version {version} of a flow is gone"));
+        let bytes = self.store.version(version)?.ok_or_else(gone)?;
+        decode_bundle(&bytes).map_err(|_| gone())
+    }
+
     /// Keeps the sources and settings of flows, for runs that are pinned to them or outlive them.
     ///
     /// # Errors
@@ -127,15 +152,27 @@ impl Conductor {
         flows: impl Iterator<Item = &Arc<Flow>>,
     ) -> Result<(), StoreError> {
         for flow in flows {
-            self.versions.keep(&flow.script);
-            let mut batch = Batch::new();
-            if self.store.version(&flow.script.version)?.is_none() {
-                batch.put_version(&flow.script.version, encode_bundle(flow.script.bundle()));
-            }
+            self.keep_version(&flow.script).await?;
             let (mark, text) = (settings_mark(&flow.path()), flow.settings_text.as_bytes());
-            if self.store.mark(&mark)?.unwrap_or_default() != text {
-                batch.set_mark(&mark, Some(text.to_vec()))?;
+            if self.store.mark(&mark)?.unwrap_or_default() == text {
+                continue;
             }
+            let mut batch = Batch::new();
+            batch.set_mark(&mark, Some(text.to_vec()))?;
+            self.store.commit(batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the sources of one script.
+    ///
+    /// # Errors
+    /// What the store does not keep.
+    pub(crate) async fn keep_version(&self, script: &Arc<Script>) -> Result<(), StoreError> {
+        self.versions.keep(script);
+        if self.store.version(&script.version)?.is_none() {
+            let mut batch = Batch::new();
+            batch.put_version(&script.version, encode_bundle(script.bundle()));
             self.store.commit(batch).await?;
         }
         Ok(())
@@ -185,6 +222,7 @@ impl Conductor {
     pub fn interrupted(&self, run: &RunId, why: &Interrupted) {
         match why {
             Interrupted::Stopping => tracing::debug!(%run, "goes on after the restart"),
+            Interrupted::Halted => tracing::debug!(%run, "is halted"),
             Interrupted::AtWork => tracing::debug!(%run, "is at work already, or has ended"),
             why => tracing::error!(%run, "cannot go on now, and will after a restart: {why}"),
         }

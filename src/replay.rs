@@ -4,9 +4,12 @@
 //! it asked before has diverged, and its run is blocked with both texts.
 
 use crate::clock::Clock;
+use crate::divergence::same;
 use crate::event::Value;
 use crate::gate::{Answer, Gate, Question};
 use crate::journal::{COMMANDS_MAX, Command, Entry, Journal, Outcome};
+
+pub use crate::divergence::{Divergence, show};
 
 /// Answers what needs nobody outside: `now`, `uuid`, `state::get`, `emit` …
 pub trait Locals: Send {
@@ -28,27 +31,6 @@ pub enum Asked {
     TooMuch,
 }
 
-/// Where a script and its journal part.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Divergence {
-    /// The command's index, counted from 0.
-    pub at: usize,
-    /// What the journal holds.
-    pub recorded: String,
-    /// What the script asks now.
-    pub asked: String,
-}
-
-impl std::fmt::Display for Divergence {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            out,
-            "the script diverged from its journal at command {}\n  recorded: {}\n  asked now: {}",
-            self.at, self.recorded, self.asked
-        )
-    }
-}
-
 /// A journal that answers a script.
 pub struct Replay {
     /// The journal, with what was added during the step.
@@ -59,6 +41,8 @@ pub struct Replay {
     clock: Clock,
     locals: Box<dyn Locals>,
     judging: Option<Judging>,
+    /// Another time of a wait is another question too.
+    is_exact: bool,
 }
 
 /// An event that a closure of the script is to be asked about, when the script comes to its wait.
@@ -88,7 +72,16 @@ impl Replay {
             clock,
             locals,
             judging: None,
+            is_exact: false,
         }
+    }
+
+    /// The same, with another time of a wait taken for another question: to tell whether two versions
+    /// of a script do the same, not whether one may go on in the other's place.
+    #[must_use]
+    pub fn exactly(mut self) -> Replay {
+        self.is_exact = true;
+        self
     }
 
     /// The same, to have the closure of the wait at `command` asked: that of the handle with this
@@ -103,8 +96,8 @@ impl Replay {
         self
     }
 
-    /// How many commands the script has been answered.
-    pub fn reached(&self) -> usize {
+    /// How many commands the script has come past.
+    pub fn position(&self) -> usize {
         self.cursor
     }
 
@@ -138,13 +131,8 @@ impl Replay {
             && self.asked == Asked::Nothing
             && let Some(command) = self.journal.command(self.cursor)
         {
-            let recorded = show(&command.question);
-            let asked = "nothing, the script ends here".to_owned();
-            self.asked = Asked::Diverged(Divergence {
-                at: self.cursor,
-                recorded,
-                asked,
-            });
+            let divergence = Divergence::ends_before(self.cursor, &command.question);
+            self.asked = Asked::Diverged(divergence);
         }
     }
 
@@ -153,13 +141,13 @@ impl Replay {
         let Some(command) = self.journal.command(at) else {
             return Answer::Stop;
         };
-        if !command.question.is_same(question) {
-            let (recorded, asked) = (show(&command.question), show(question));
-            self.asked = Asked::Diverged(Divergence {
-                at,
-                recorded,
-                asked,
-            });
+        let is_same = match self.is_exact {
+            true => command.question.is_same(question),
+            false => same(&command.question, question),
+        };
+        if !is_same {
+            let divergence = Divergence::between(at, &command.question, question);
+            self.asked = Asked::Diverged(divergence);
             return Answer::Stop;
         }
         let known = command.answer.clone().map(Ok);
@@ -275,18 +263,5 @@ impl Gate for Replay {
         if beyond && self.asked == Asked::Nothing {
             self.journal.add(Entry::Console(line.to_owned()));
         }
-    }
-}
-
-/// Characters of one side of a divergence.
-const SHOWN_CHARS_MAX: usize = 2_000;
-
-/// A question as a person reads it.
-pub fn show(question: &Question) -> String {
-    let arguments: Vec<String> = question.arguments.iter().map(Value::to_string).collect();
-    let text = format!("{}({})", question.word, arguments.join(", "));
-    match text.char_indices().nth(SHOWN_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
     }
 }

@@ -116,6 +116,9 @@ pub enum Interrupted {
     /// A person killed it.
     #[error("killed by a person")]
     Killed,
+    /// Somebody wants to have it as it is.
+    #[error("it was halted")]
+    Halted,
 }
 
 impl Conductor {
@@ -158,6 +161,12 @@ impl Conductor {
                 self.end(work, EndState::Cancelled, message, Value::Null)
                     .await
             }
+            Err(Interrupted::Halted) => {
+                // From here on further events are noted in the store.
+                work.seat.close_notes(&mut work.journal, self.clock.now());
+                self.flush(&mut work).await?;
+                Err(Interrupted::Halted)
+            }
             Err(why) => Err(why),
         }
     }
@@ -169,6 +178,9 @@ impl Conductor {
                 // What came of the last action is not to be asked again.
                 self.flush(work).await?;
                 return Err(Interrupted::Stopping);
+            }
+            if work.seat.is_halted() {
+                return Err(Interrupted::Halted);
             }
             let (end, asked) = self.think(work).await?;
             work.seat.unless_killed()?;

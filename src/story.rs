@@ -147,6 +147,10 @@ fn line(entry: &Entry, command: usize) -> Json {
         Entry::Moved(at, version) => {
             json!({ "what": "moved", "at": at.to_string(), "version": version })
         }
+        Entry::Forked(forked) => json!({
+            "what": "forked", "at": forked.at.to_string(),
+            "from": forked.from.as_str(), "commands": forked.commands,
+        }),
         Entry::Seen(seen) => json!({
             "what": "seen", "at": seen.at.to_string(), "of": seen.of,
             "event": seen.event.to_string(),

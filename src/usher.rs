@@ -207,6 +207,10 @@ impl Conductor {
             Ok(false) => {
                 let (conductor, wait) = (Arc::clone(self), Wait::clone(&wait));
                 self.waits.settle_again(&wait);
+                // The run itself may be over: a person ended it just then.
+                if self.store.wait(&wait.run).is_ok_and(|kept| kept.is_none()) {
+                    return self.waits.settled(&wait);
+                }
                 tokio::spawn(async move { conductor.settle(wait).await });
             }
             Err(why) => tracing::error!(run = %wait.run, "is woken after the next start: {why}"),

@@ -252,6 +252,17 @@ impl Waits {
         inside.remove(run)
     }
 
+    /// A person ended the run: its wait is removed, and does not come in any more if the run was only
+    /// just lying down.
+    pub fn take_out(&self, run: &RunId) -> Option<Arc<Wait>> {
+        let mut inside = lock(&self.0);
+        match inside.settling.values().any(|one| one == run) {
+            true => drop(inside.cancelled.insert(run.clone())),
+            false => drop(inside.cancelled.remove(run)),
+        }
+        inside.remove(run)
+    }
+
     /// Closes the channel if nobody waits there, and then runs `then` with where it stood.
     pub fn close_if_empty(&self, channel: &str, then: impl FnOnce(u64)) -> bool {
         let mut inside = lock(&self.0);

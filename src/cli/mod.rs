@@ -2,10 +2,12 @@
 //!
 //! Exit codes are those of [`Exit`]; usage errors are 64 (2 in the sendevt persona).
 
+mod amend;
 mod check;
 mod client;
 mod demo;
 mod docs;
+mod explain;
 mod list;
 mod log;
 mod manual;
@@ -95,6 +97,7 @@ enum Verb {
     List(list::List),
     /// Tell the story of an event (alert/1042) or of a run (alert/1042/open_ticket)
     Show(show::Show),
+    Explain(explain::Explain),
     /// Write a real run down as a case for `vigie test`
     Record(record::Record),
     /// Compare a new version of a flow with what the real runs did
@@ -103,6 +106,8 @@ enum Verb {
     Retry(operate::Retry),
     Cancel(operate::Cancel),
     Kill(operate::Kill),
+    Fork(amend::Fork),
+    Upgrade(amend::Upgrade),
     /// Hold a flow (alert/open_ticket) or a channel (alert), also through restarts
     Pause(operate::Pause),
     /// Let a held flow or channel go on
@@ -194,6 +199,9 @@ fn run(cli: Cli) -> Exit {
         Verb::Retry(verb) => verb.run(&common),
         Verb::Cancel(verb) => verb.run(&common),
         Verb::Kill(verb) => verb.run(&common),
+        Verb::Fork(verb) => verb.run(&common),
+        Verb::Upgrade(verb) => verb.run(&common),
+        Verb::Explain(verb) => verb.run(&common),
         Verb::Pause(verb) => verb.run(&common),
         Verb::Resume(verb) => verb.run(&common),
         Verb::Token(verb) => verb.run(),

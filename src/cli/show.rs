@@ -49,13 +49,14 @@ impl Show {
     }
 }
 
-fn text(value: &Json) -> String {
+pub(super) fn text(value: &Json) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn event(story: &Json) {
+/// An event by itself: where it came from, what it holds.
+pub(super) fn head(story: &Json) {
     let meta = &story["meta"];
     report::line(&format!("event {}", text(&story["id"])));
     let peer = text(&meta["peer"]);
@@ -75,6 +76,10 @@ fn event(story: &Json) {
         }
     }
     report::line(&format!("  {}", story["body"]));
+}
+
+fn event(story: &Json) {
+    head(story);
     let flows = story["flows"].as_array().cloned().unwrap_or_default();
     if flows.is_empty() {
         report::line("no flow looks at this channel; the event waits until somebody takes it");
@@ -137,6 +142,13 @@ fn entry_line(entry: &Json) -> String {
         }
         "console" => format!("| {}", text(&entry["text"])),
         "note" => format!("{at}note: {}", text(&entry["text"])),
+        "moved" => format!("{at}moved to another version by an operator"),
+        "seen" => format!("{at}#{} sees {}", entry["of"], text(&entry["event"])),
+        "continued" => format!("{at}begins anew with {}", entry["state"]),
+        "forked" => {
+            let (count, from) = (&entry["commands"], text(&entry["from"]));
+            format!("{at}goes on from here; the {count} commands above are those of {from}")
+        }
         "retried" => format!("{at}tried again by an operator"),
         _ => {
             let message = text(&entry["message"]);

@@ -67,6 +67,7 @@ impl Plan<'_> {
             Op::Note(run, stored) => self.note(run, stored)?,
             Op::Wait(run, stored) => self.put(keys::run(keys::WAIT, run), stored)?,
             Op::Wake(run) => self.wake(run)?,
+            Op::IfWaits(run, record) => self.if_waits(run, record)?,
             Op::Restart(run) => self.restart(run)?,
             Op::Put(key, stored) => self.put(key.clone(), stored)?,
             Op::Remove(key) => {

@@ -51,6 +51,7 @@ pub(super) enum Op {
     Note(RunId, Stored),
     Wait(RunId, Stored),
     Wake(RunId),
+    IfWaits(RunId, Vec<u8>),
     Restart(RunId),
     Put(Key, Stored),
     Remove(Key),
@@ -166,6 +167,12 @@ impl Batch {
     /// is woken once for each wait.
     pub fn wake(&mut self, run: &RunId) {
         self.add(Op::Wake(run.clone()));
+    }
+
+    /// Nothing, if `run` waits for exactly what `record` says; otherwise the batch is refused as
+    /// [`StoreError::Lost`].
+    pub fn if_waits(&mut self, run: &RunId, record: Vec<u8>) {
+        self.add(Op::IfWaits(run.clone(), record));
     }
 
     /// The journal of `run` begins anew with the next record; what came before is removed little by

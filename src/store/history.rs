@@ -100,7 +100,33 @@ impl Store {
     /// # Errors
     /// [`StoreError::Damaged`].
     pub fn live_runs(&self) -> Result<Vec<RunId>, StoreError> {
-        self.run_names(keys::LIVE)
+        self.run_names(keys::LIVE, &[], usize::MAX)
+    }
+
+    /// At most `limit` of the runs that are live.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn some_live_runs(&self, limit: usize) -> Result<Vec<RunId>, StoreError> {
+        self.run_names(keys::LIVE, &[], limit)
+    }
+
+    /// At most `limit` of the runs that ended at `since` or later, the first first.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn runs_ended_since(
+        &self,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<RunId>, StoreError> {
+        let from = keys::time(keys::ENDED, since);
+        let pairs = self.scan(&[keys::ENDED], &from, limit)?;
+        let name = |(key, _): Pair| {
+            let (_, run) = split_timed(&key).ok_or_else(|| no_key(&key))?;
+            Ok(run)
+        };
+        pairs.into_iter().map(name).collect()
     }
 
     /// All runs that are blocked.
@@ -108,11 +134,24 @@ impl Store {
     /// # Errors
     /// [`StoreError::Damaged`].
     pub fn blocked_runs(&self) -> Result<Vec<RunId>, StoreError> {
-        self.run_names(keys::BLOCKED)
+        self.run_names(keys::BLOCKED, &[], usize::MAX)
     }
 
-    fn run_names(&self, kind: u8) -> Result<Vec<RunId>, StoreError> {
-        let pairs = self.scan(&[kind], &[], usize::MAX)?;
+    /// At most `limit` runs that are blocked, by channel, event and flow; those after `after` if
+    /// given, which need not be one.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn blocked_after(
+        &self,
+        after: Option<&RunId>,
+        limit: usize,
+    ) -> Result<Vec<RunId>, StoreError> {
+        self.run_names(keys::BLOCKED, &just_after(keys::BLOCKED, after), limit)
+    }
+
+    fn run_names(&self, kind: u8, from: &[u8], limit: usize) -> Result<Vec<RunId>, StoreError> {
+        let pairs = self.scan(&[kind], from, limit)?;
         let name = |(key, bytes): Pair| {
             record::decode(&key, &bytes)?;
             split_run(&key).ok_or_else(|| no_key(&key))
@@ -221,11 +260,7 @@ impl Store {
         after: Option<&RunId>,
         limit: usize,
     ) -> Result<Vec<(RunId, Vec<u8>)>, StoreError> {
-        let from = after.map_or_else(Vec::new, |run| {
-            let mut key = keys::run(keys::WAIT, run);
-            key.push(0);
-            key
-        });
+        let from = just_after(keys::WAIT, after);
         let pairs = self.scan(&[keys::WAIT], &from, limit)?;
         let wait = |(key, bytes): Pair| {
             let run = split_run(&key).ok_or_else(|| no_key(&key))?;
@@ -265,6 +300,15 @@ impl Store {
         let first = self.scan(&[keys::TIMER], &[], 1)?.pop();
         Ok(first.map(read_timer).transpose()?.map(|timer| timer.due))
     }
+}
+
+fn just_after(kind: u8, run: Option<&RunId>) -> Vec<u8> {
+    let key = |run| {
+        let mut key = keys::run(kind, run);
+        key.push(0);
+        key
+    };
+    run.map_or_else(Vec::new, key)
 }
 
 fn read_timer((key, bytes): Pair) -> Result<Timer, StoreError> {

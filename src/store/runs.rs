@@ -10,7 +10,7 @@ use super::codec::{Reader, Writer};
 use super::error::StoreError;
 use super::keys::{self, Key};
 use super::plan::Plan;
-use super::record::Stored;
+use super::record::{Content, Stored};
 use super::run_row::{End, RunRow};
 use crate::event::{EventId, RunId};
 
@@ -98,6 +98,21 @@ impl Plan<'_> {
 
     pub(super) fn wake(&mut self, run: &RunId) -> Result<(), StoreError> {
         match self.remove(keys::run(keys::WAIT, run))? {
+            true => Ok(()),
+            false => Err(StoreError::lost(format!("run {run}"))),
+        }
+    }
+
+    pub(super) fn if_waits(&self, run: &RunId, record: &[u8]) -> Result<(), StoreError> {
+        let row = self.row(&keys::run(keys::WAIT, run))?;
+        let is_it = row.is_some_and(|row| match &row.stored.content {
+            Content::Inline(bytes) => bytes == record,
+            Content::Beside(beside) => {
+                beside.length == record.len() as u64 && beside.crc == crc32c::crc32c(record)
+            }
+            Content::Removed => false,
+        });
+        match is_it {
             true => Ok(()),
             false => Err(StoreError::lost(format!("run {run}"))),
         }

@@ -21,6 +21,7 @@ use vigie::config::ChannelSettings;
 use vigie::engine::Engine;
 use vigie::event::{EventId, Incoming, Meta, RunId, Value};
 use vigie::flow::{self, Flow};
+use vigie::fork::Fork;
 use vigie::host;
 use vigie::journal::{Entry, Journal};
 use vigie::metrics::Metrics;
@@ -55,6 +56,7 @@ struct Rig {
 /// One life of the process.
 struct Life {
     inside: Runtime,
+    failpoints: Failpoints,
     conductor: Arc<Conductor>,
     attendance: Arc<Attendance>,
     roused: Mutex<Option<mpsc::UnboundedReceiver<RunId>>>,
@@ -171,6 +173,7 @@ impl Rig {
         let attendance = Arc::new(Attendance::new(Arc::clone(&conductor), working));
         Life {
             inside,
+            failpoints,
             conductor,
             attendance,
             roused: Mutex::new(Some(roused)),
@@ -537,4 +540,66 @@ fn verbs_used_here_are_what_these_tests_take_them_for() {
         channel: "alert".to_owned(),
         number: 1,
     };
+}
+
+/// A run with two commands done that waits; its fork is written while the process dies.
+fn fork_survives(point: Point, script: &str) -> bool {
+    let rig = Rig::new();
+    rig.flow("page", script, "");
+    let run: RunId = "alert/1/page".parse().unwrap();
+    let life = rig.live(None);
+    assert!(life.attend(&rig));
+    assert_eq!(life.push(0..1), 1);
+    let suspended = |life: &Life| {
+        let store = &life.conductor.store;
+        store.wait(&run).is_ok_and(|wait| wait.is_some())
+    };
+    assert!(life.drain(suspended));
+    life.failpoints.arm(1, point, Mishap::Kill);
+    let wish = Fork {
+        run: run.clone(),
+        at: 1,
+        script: None,
+    };
+    let forking = life.conductor.fork(&wish, |_| Vec::new());
+    let forked = life.inside.block_on(forking);
+    life.end();
+    let life = rig.live(None);
+    let end = life
+        .conductor
+        .store
+        .end_of(&run)
+        .unwrap()
+        .map(|(end, _)| end);
+    let fork = life.conductor.store.run(&run.copy(2)).unwrap();
+    let what = format!("{point:?}: {end:?} {fork:?} {forked:?}");
+    assert_eq!(end.is_some(), fork.is_some(), "{what}");
+    assert!(forked.is_err() || fork.is_some(), "{what}");
+    assert!(life.attend(&rig));
+    life.push(1..2);
+    let over = fork.as_ref().map_or(&run, |info| &info.run).to_string();
+    assert!(life.drain(|life| life.ended(&over)), "{what}");
+    let first = rig.seen("/first");
+    assert_eq!(
+        first.values().flatten().count(),
+        2,
+        "{what}: one for each event"
+    );
+    let last = rig.seen("/last");
+    assert_eq!(last.values().flatten().count(), 1, "{what}");
+    life.end();
+    fork.is_some()
+}
+
+#[test]
+fn a_fork_is_there_whole_or_not_at_all_though_the_process_dies() {
+    let script = r#"
+        http::put("TARGET/first", #{ json: event.n });
+        if event.n == 0 {
+            watch("alert", #{ n: 1 });
+            http::put("TARGET/last", #{ json: event.n });
+        }
+    "#;
+    let there = POINTS.map(|point| fork_survives(point, script));
+    assert!(!there[0] && there[3], "{there:?}");
 }

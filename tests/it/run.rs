@@ -97,9 +97,9 @@ fn a_script_that_asks_something_else_blocks_its_run_with_both_texts() {
         r#"file::append("note", "first"); now();"#,
     ];
     let asked = [
-        r#"asked now: file::append("note", "other")"#,
-        "asked now: nothing, the script ends here",
-        "asked now: now()",
+        r#"script asked now: file::append("note", "other")"#,
+        "script asked now: nothing, the script ends here",
+        "script asked now: now()",
     ];
     for (index, script) in changed.iter().enumerate() {
         house.flow("alert/note", script);
@@ -115,7 +115,7 @@ fn a_script_that_asks_something_else_blocks_its_run_with_both_texts() {
             "{message}"
         );
         assert!(
-            message.contains(r#"recorded: file::append("note", "second")"#),
+            message.contains(r#"journal recorded: file::append("note", "second")"#),
             "{message}"
         );
         assert!(message.contains(asked[index]), "{message}");

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use crate::house::{House, Running, lines, wait_for};
 
-fn house() -> House {
+pub fn house() -> House {
     let house = House::new().settings("[file]\nfolder = \"out\"");
     std::fs::create_dir_all(house.path("out")).unwrap();
     house
@@ -16,7 +16,7 @@ fn house() -> House {
 }
 
 /// Waits until a run waits.
-fn asleep(server: &Running<'_>, run: &str) -> Json {
+pub fn asleep(server: &Running<'_>, run: &str) -> Json {
     wait_for("a run that waits", || {
         let waiting = server.get("runs?state=waiting");
         let rows = waiting["runs"].as_array()?.clone();
@@ -24,7 +24,7 @@ fn asleep(server: &Running<'_>, run: &str) -> Json {
     })
 }
 
-fn written(house: &House, count: usize) -> Vec<String> {
+pub fn written(house: &House, count: usize) -> Vec<String> {
     wait_for("lines", || {
         let lines = lines(&house.path("out/log"));
         (lines.len() >= count).then_some(lines)
