@@ -16,8 +16,8 @@ mod report;
 mod send;
 mod size;
 mod statistics;
-mod waits;
 mod traps;
+mod waits;
 
 use report::Report;
 

@@ -12,6 +12,7 @@ pub mod context;
 pub mod cron;
 pub mod door;
 pub mod http;
+pub mod imap;
 pub mod json;
 pub mod mail;
 pub mod parcel;
@@ -31,6 +32,7 @@ use crate::event::{Incoming, Value};
 pub const ALL: &[&dyn Source] = &[
     &cron::Cron,
     &poll::Poll,
+    &imap::Imap,
     &amqp::Amqp,
     &amqp_listen::AmqpListen,
     &snmp::Snmp,

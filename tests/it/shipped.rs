@@ -25,6 +25,7 @@ const EXAMPLES: &[&str] = &[
     "examples/amqp",
     "examples/poll",
     "examples/snmp",
+    "examples/mailbox",
 ];
 
 fn root() -> PathBuf {

@@ -35,7 +35,9 @@ pub fn row(server: &Running, name: &str) -> Option<Json> {
 fn check(toml: &str) -> (Option<i32>, String) {
     let house = House::new();
     house.channel("alert", toml);
-    let output = house.run(&["check"]);
+    let mut command = house.command(&["check"]);
+    // for the example of `imap`
+    let output = command.env("ALERTS_PASSWORD", "s3cret").output().unwrap();
     (output.status.code(), stderr(&output))
 }
 
@@ -96,6 +98,26 @@ fn every_mistake_in_a_block_is_told_with_its_place_and_advice() {
             "kind = \"snmp\"\nlisten = \"::\"\ncomunities = []",
             "7:1",
             "did you mean `communities`?",
+        ),
+        (
+            "kind = \"imap\"\nhost = \"a\"\nuser = \"b\"",
+            "7:8",
+            "needs a `password_file` or",
+        ),
+        (
+            "kind = \"imap\"\nhost = \"a\"\nuser = \"b\"\npassword_env = \"ALERTS_PASSWORD\"\ntls = \"none\"",
+            "9:7",
+            "a password for another host needs TLS",
+        ),
+        (
+            "kind = \"imap\"\nhost = \"a\"\nuser = \"b\"\npassword_env = \"ALERTS_PASSWORD\"\nafter = \"move\"",
+            "9:9",
+            "`move_to` go together",
+        ),
+        (
+            "kind = \"imap\"\nhost = \"a\"\nuser = \"b\"\npassword_env = \"ALERTS_PASSWORD\"\nfolder = \"a\\nb\"",
+            "9:10",
+            "without control characters",
         ),
     ];
     for (block, place, message) in wrong {

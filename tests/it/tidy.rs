@@ -154,6 +154,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prometheus_client", &["src/metrics.rs"]),
     ("notify", &["src/cli/serve.rs"]),
     ("croner", &["src/source/cron"]),
+    ("imap_proto", &["src/source/imap/"]),
 ];
 
 /// Lines that one file may have.

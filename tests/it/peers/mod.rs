@@ -5,6 +5,7 @@
 //! fails the test with the line that installs it.
 
 pub mod alertmanager;
+pub mod dovecot;
 pub mod netsnmp;
 pub mod postfix;
 pub mod proxy;
