@@ -19,9 +19,6 @@ use crate::store::Batch;
 use crate::tries::TriesRecord;
 use crate::wait::{self, Wait};
 
-/// The word that begins a journal anew.
-const CONTINUE: &str = "continue_as";
-
 /// What became of a command.
 pub(crate) enum Acted {
     /// Its outcome is in the journal.
@@ -63,7 +60,7 @@ impl Conductor {
             let wait = self.lay_down(work, index).await?;
             return Ok(wait.map_or(Acted::Known, Acted::Waits));
         }
-        if question.word == CONTINUE {
+        if question.word == wait::CONTINUE {
             return self.begin_anew(work, index, question).await;
         }
         let Some((_, verb)) = action::find(&question.word) else {

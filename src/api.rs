@@ -15,6 +15,7 @@ use axum::{Json, Router};
 use serde_json::{Value as Json_, json};
 
 use crate::access::Person;
+use crate::archive;
 use crate::event::{EventId, RunId};
 use crate::health;
 use crate::run::Interrupted;
@@ -60,6 +61,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/api/v1/audit", get(audit))
         .merge(amend::router())
         .merge(explain::router())
+        .merge(archive::router())
         .fallback(unknown)
         .with_state(state)
         .merge(doors)
@@ -329,7 +331,7 @@ fn page_rows(query: &BTreeMap<String, String>) -> Result<usize, Refusal> {
     }
 }
 
-fn bad_id(message: String) -> Refusal {
+pub(crate) fn bad_id(message: String) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "bad_id", message)
 }
 

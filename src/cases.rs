@@ -1,21 +1,27 @@
 //! Cases: a flow's own tests. An event in, the ordered commands that the flow must ask for, and the
-//! outcomes that it is given; nothing is performed and no socket is opened.
+//! outcomes that it is given, in virtual time; nothing is performed and no socket is opened.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::document::{self, value_of};
-use crate::engine::{Engine, Input, StepEnd};
+use crate::document;
+use crate::duration::Lasting;
+use crate::engine::{ENGINE_FLAGS, Engine};
 use crate::error::Diagnostic;
-use crate::event::{Event, EventId, Incoming, Meta, Value};
+use crate::event::{Event, EventId, Incoming, Meta, RunId, Value};
+use crate::exact::Exact;
+pub use crate::expect::Ask;
+use crate::expect::Expected;
 use crate::flow::Flow;
-use crate::gate::{Answer, Gate, Question};
-use crate::replay::show;
+use crate::journal::{Journal, Start};
+use crate::rehearsal::{Ended, Rehearsal, Stage};
 use crate::source::{mail, snmp};
+use crate::world::{Arrival, World};
 
 /// Cases that one file may have.
 pub const CASES_MAX: usize = 1_000;
@@ -29,27 +35,38 @@ struct CaseFile {
 }
 
 /// One case.
-#[derive(Debug, Clone, Deserialize)]
+///
+/// A flow that waits gets what it waits for from `[[case.later]]` and `[[case.waiting]]`; time
+/// passes by itself, and what nothing ends is over when its own time is.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
     /// A fact, such as "a recovery closes the ticket".
     pub name: String,
     /// The event's body.
-    pub event: Option<toml::Value>,
+    pub event: Option<Exact>,
     /// Or a mail as it would come in.
     pub mail: Option<String>,
     /// Or a trap as snmptrapd hands it over.
     pub trap: Option<String>,
     /// Or several bodies, for a flow with `[batch]`.
-    pub events: Option<Vec<toml::Value>>,
-    /// What `meta` holds beyond the usual.
+    pub events: Option<Vec<Exact>>,
+    /// What `meta` holds beyond the usual, or instead of it: `id`, `source`, `peer`, `message_id`.
     #[serde(default)]
-    pub meta: BTreeMap<String, toml::Value>,
+    pub meta: BTreeMap<String, Exact>,
     /// What `now()` says and when the event was received; RFC 3339.
     pub now: Option<String>,
     /// What the flow keeps already, for `state::get`.
     #[serde(default)]
-    pub state: BTreeMap<String, toml::Value>,
+    pub state: BTreeMap<String, Exact>,
+    /// What `carried()` gives, for a run that began anew by `continue_as`.
+    pub carried: Option<Exact>,
+    /// Events that wait in other channels already.
+    #[serde(default)]
+    pub waiting: Vec<Waiting>,
+    /// Events that come later.
+    #[serde(default)]
+    pub later: Vec<Later>,
     /// The commands it must ask for, in order.
     #[serde(default)]
     pub asks: Vec<Ask>,
@@ -58,24 +75,35 @@ pub struct Case {
     pub filtered: bool,
     /// If the run must fail: words that its message must hold.
     pub fails: Option<String>,
+    /// If it must still wait after all that: words of what it waits for, such as `watch alert`.
+    pub waits: Option<String>,
+    /// Where time ends, counted from the event; what waits longer still waits. For ever if it is not
+    /// said.
+    pub until: Option<Lasting>,
     /// Lines that it must print, if they matter.
     pub prints: Option<Vec<String>>,
 }
 
-/// A command that a case expects, and what comes of it.
+/// An event that waits in a channel when the run begins.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ask {
-    /// `redmine::open`
-    pub word: String,
-    /// All arguments exactly.
-    pub arguments: Option<Vec<toml::Value>>,
-    /// Or fields that the map argument must have among others.
-    pub contains: Option<BTreeMap<String, toml::Value>>,
-    /// The value it gives.
-    pub gives: Option<toml::Value>,
-    /// Or how it fails: what `catch` sees; `verb` is filled in.
-    pub fails: Option<BTreeMap<String, toml::Value>>,
+pub struct Waiting {
+    /// The channel.
+    pub channel: String,
+    /// Its body.
+    pub event: Exact,
+}
+
+/// An event that comes later.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Later {
+    /// When, counted from the event that began the run: `"12m"`.
+    pub after: Lasting,
+    /// The channel; the flow's own if it is not said.
+    pub channel: Option<String>,
+    /// Its body.
+    pub event: Exact,
 }
 
 /// How one case went.
@@ -95,64 +123,163 @@ pub fn read(path: &Path) -> Result<Vec<Case>, Diagnostic> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let file: CaseFile = document::read(path, path)?;
+    parse(&document::text(path, path)?, path)
+}
+
+/// Reads cases from `text`; `shown` is how messages name it.
+///
+/// # Errors
+/// What is wrong in it, with its place.
+pub fn parse(text: &str, shown: &Path) -> Result<Vec<Case>, Diagnostic> {
+    let file: CaseFile = document::parse(text, shown)?;
     if file.case.len() > CASES_MAX {
         return Err(Diagnostic::new(format!(
             "{} has more than {CASES_MAX} cases",
-            path.display()
+            shown.display()
         )));
     }
     Ok(file.case)
 }
 
-/// Runs one case. Must be called on a thread with a large stack.
-pub fn judge(engine: &Engine, flow: &Flow, case: &Case) -> Verdict {
-    let wrong = judge_inside(engine, flow, case).err();
-    Verdict {
-        name: case.name.clone(),
-        wrong,
-    }
+/// Where cases are tried: the engine, the flow, and the house's channels without events.
+#[derive(Clone, Copy)]
+pub struct Bench<'a> {
+    /// Thinks.
+    pub engine: &'a Engine,
+    /// Whose cases they are.
+    pub flow: &'a Flow,
+    /// The channels that there are.
+    pub channels: &'a World,
 }
 
-fn judge_inside(engine: &Engine, flow: &Flow, case: &Case) -> Result<(), String> {
-    let now = case.now.as_deref().unwrap_or("2026-01-01T00:00:00Z");
-    let now: Timestamp = now
-        .parse()
-        .map_err(|_| format!("`now` = \"{now}\" is no RFC 3339 time"))?;
-    let events = events(flow, case, now)?;
-    let thinking = Duration::from_secs(flow.settings.run_seconds_max);
-    for event in &events {
-        let passed = engine.filter(&flow.script, &event.body, thinking);
-        match passed.map_err(|error| format!("the filter raised: {}", error.diagnostic()))? {
-            true if case.filtered => return Err("the filter let the event through".to_owned()),
-            false if !case.filtered => return Err("the filter said no".to_owned()),
-            _ => {}
+impl Bench<'_> {
+    /// Runs one case. Must be called on a thread with a large stack.
+    pub fn judge(&self, case: &Case) -> Verdict {
+        Verdict {
+            name: case.name.clone(),
+            wrong: self.times(case).err(),
         }
     }
-    if case.filtered {
-        return Ok(());
+
+    /// When each of the case's commands was asked for, counted from the event. Must be called on a
+    /// thread with a large stack.
+    ///
+    /// # Errors
+    /// What was otherwise than expected.
+    pub fn times(&self, case: &Case) -> Result<Vec<Duration>, String> {
+        let now = case.now.as_deref().unwrap_or("2026-01-01T00:00:00Z");
+        let now: Timestamp = now
+            .parse()
+            .map_err(|_| format!("`now` = \"{now}\" is no RFC 3339 time"))?;
+        let events = events(self.flow, case, now)?;
+        let thinking = Duration::from_secs(self.flow.settings.run_seconds_max);
+        for event in &events {
+            let passed = self.engine.filter(&self.flow.script, &event.body, thinking);
+            match passed.map_err(|error| format!("the filter raised: {}", error.diagnostic()))? {
+                true if case.filtered => return Err("the filter let the event through".to_owned()),
+                false if !case.filtered => return Err("the filter said no".to_owned()),
+                _ => {}
+            }
+        }
+        if case.filtered {
+            return Ok(Vec::new());
+        }
+        let world = self.world(case, &events)?;
+        let stage = Stage {
+            engine: self.engine,
+            script: &self.flow.script,
+            world: &world,
+            thinking,
+        };
+        let journal = self.journal(case, &events);
+        let expected = Expected::new(&case.asks, now);
+        let own = |(key, value): (&String, &Exact)| (key.clone(), value.0.clone());
+        let run = Rehearsal::new(stage, (journal, Arc::new(events)), now, expected);
+        let mut run = run.state(case.state.iter().map(own).collect());
+        let ended = run.go();
+        verdict(case, ended, &run)?;
+        Ok(run.actor(|expected| std::mem::take(&mut expected.times)))
     }
-    let gate = CaseGate::new(case, now);
-    let input = Input {
-        events: events.into(),
-        thinking,
-    };
-    let (end, gate) = engine.step(&flow.script, input, gate);
-    gate.ok_or("the engine lost the gate")?.verdict(case, end)
+
+    fn journal(&self, case: &Case, events: &[Event]) -> Journal {
+        let first = &events[0];
+        let at = first.meta.received_at;
+        let start = Start {
+            at,
+            flow: self.flow.path(),
+            version: self.flow.script.version.clone(),
+            engine_flags: ENGINE_FLAGS,
+            events: events.iter().map(|event| event.id.number).collect(),
+            trouble: None,
+        };
+        let run = RunId::new(&first.id, &self.flow.name);
+        match &case.carried {
+            Some(Exact(state)) => Journal::begin(run, start).begin_anew(at, state.clone()),
+            None => Journal::begin(run, start),
+        }
+    }
+
+    /// What comes into channels, by the case.
+    fn world(&self, case: &Case, events: &[Event]) -> Result<World, String> {
+        let mut world = self.channels.clone();
+        let begun = events[0].meta.received_at;
+        let named = |asked: &str| {
+            let name = world.find(asked).map(str::to_owned);
+            name.ok_or_else(|| format!("an event is for `{asked}`, but there is no such channel"))
+        };
+        let mut arrivals: BTreeMap<String, Vec<Arrival>> = world
+            .names()
+            .map(|name| (name.to_owned(), Vec::new()))
+            .collect();
+        let mut add = |(channel, at, body): (String, Timestamp, &Exact), first: u64| {
+            let arrivals = arrivals.entry(channel.clone()).or_default();
+            let number = first + arrivals.len() as u64;
+            arrivals.push(Arrival {
+                at,
+                event: Arc::new(Event {
+                    id: EventId { channel, number },
+                    body: body.0.clone(),
+                    meta: Meta::new("case", at),
+                }),
+                taken: None,
+            });
+        };
+        for event in &case.waiting {
+            let channel = named(&event.channel)?;
+            if channel == self.flow.channel {
+                return Err("events that wait in the flow's own channel are its own".to_owned());
+            }
+            let before = begun.checked_sub(Duration::from_secs(1));
+            add((channel, before.unwrap_or(begun), &event.event), 1);
+        }
+        let mut later: Vec<&Later> = case.later.iter().collect();
+        later.sort_by_key(|later| later.after);
+        let last = events.last().map_or(0, |event| event.id.number);
+        for event in later {
+            let channel = named(event.channel.as_deref().unwrap_or(&self.flow.channel))?;
+            let at = begun
+                .checked_add(event.after.0)
+                .map_err(|why| why.to_string())?;
+            let first = if channel == self.flow.channel {
+                last + 1
+            } else {
+                1
+            };
+            add((channel, at, &event.event), first);
+        }
+        let until = case.until.map(|until| begun.checked_add(until.0));
+        world.until = until.transpose().map_err(|why| why.to_string())?;
+        for (channel, arrivals) in arrivals {
+            world.fill(&channel, arrivals);
+        }
+        Ok(world)
+    }
 }
 
 fn events(flow: &Flow, case: &Case, now: Timestamp) -> Result<Vec<Event>, String> {
-    let meta = |source: &str| {
-        let mut meta = Meta::new(source, now);
-        meta.extra = case
-            .meta
-            .iter()
-            .map(|(name, value)| (name.clone(), value_of(value)))
-            .collect();
-        meta
-    };
-    let plain = |value: &toml::Value| Incoming {
-        body: value_of(value),
+    let meta = |source: &str| meta(case, source, now);
+    let plain = |body: &Exact| Incoming {
+        body: body.0.clone(),
         meta: meta("case"),
     };
     let incoming: Vec<Incoming> = match (&case.event, &case.mail, &case.trap, &case.events) {
@@ -162,9 +289,16 @@ fn events(flow: &Flow, case: &Case, now: Timestamp) -> Result<Vec<Event>, String
         (None, None, None, Some(bodies)) => bodies.iter().map(plain).collect(),
         _ => return Err("a case has one of `event`, `mail`, `trap` and `events`".to_owned()),
     };
+    if incoming.is_empty() {
+        return Err("`events` has none".to_owned());
+    }
+    let first = match case.meta.get("id").and_then(|id| id.0.as_text()) {
+        None => 1,
+        Some(id) => id.parse::<EventId>()?.number,
+    };
     let id = |number: usize| EventId {
         channel: flow.channel.clone(),
-        number: number as u64 + 1,
+        number: first + number as u64,
     };
     let numbered = incoming.into_iter().enumerate();
     Ok(numbered
@@ -176,150 +310,46 @@ fn events(flow: &Flow, case: &Case, now: Timestamp) -> Result<Vec<Event>, String
         .collect())
 }
 
-/// Answers from the case, and remembers the first thing that is otherwise.
-struct CaseGate {
-    now: Timestamp,
-    state: BTreeMap<String, Value>,
-    expected: VecDeque<Ask>,
-    asked: usize,
-    wrong: Option<String>,
-    printed: Vec<String>,
+/// What the case says of the event's door.
+fn meta(case: &Case, source: &str, now: Timestamp) -> Meta {
+    let mut meta = Meta::new(source, now);
+    for (name, Exact(value)) in &case.meta {
+        match (name.as_str(), value) {
+            ("id", _) => {}
+            ("source", Value::Text(text)) => meta.source.clone_from(text),
+            ("peer", Value::Text(text)) => meta.peer.clone_from(text),
+            ("message_id", Value::Text(text)) => meta.message_id = Some(text.clone()),
+            _ => drop(meta.extra.insert(name.clone(), value.clone())),
+        }
+    }
+    meta
 }
 
-impl CaseGate {
-    fn new(case: &Case, now: Timestamp) -> CaseGate {
-        let state = case
-            .state
-            .iter()
-            .map(|(key, value)| (key.clone(), value_of(value)))
-            .collect();
-        let expected = case.asks.iter().cloned().collect();
-        CaseGate {
-            now,
-            state,
-            expected,
-            asked: 0,
-            wrong: None,
-            printed: Vec::new(),
-        }
+fn verdict(case: &Case, ended: Ended, run: &Rehearsal<Expected>) -> Result<(), String> {
+    if let Some(wrong) = run.actor(|expected| expected.wrong.take()) {
+        return Err(wrong);
     }
-
-    fn local(&mut self, question: &Question) -> Option<Value> {
-        let argument = |index: usize| question.arguments.get(index).cloned().unwrap_or_default();
-        let key = argument(0).to_plain();
-        Some(match question.word.as_str() {
-            "now" => Value::Int(self.now.as_second()),
-            "uuid" => Value::from("00000000-0000-4000-8000-000000000000"),
-            "random" if question.arguments.is_empty() => Value::Float(0.5),
-            "random" => Value::Int(0),
-            "state::get" => self.state.get(&key).cloned().unwrap_or_default(),
-            "state::set" => self
-                .state
-                .insert(key, argument(1))
-                .map_or(Value::Null, |_| Value::Null),
-            "state::delete" => self.state.remove(&key).map_or(Value::Null, |_| Value::Null),
-            _ => return None,
-        })
+    match (ended, &case.fails, &case.waits) {
+        (Ended::Failed(error), Some(words), _) if error.message.contains(words.as_str()) => {}
+        (Ended::Failed(error), ..) => return Err(format!("it failed: {}", error.diagnostic())),
+        (_, Some(words), _) => return Err(format!("it should have failed with \"{words}\"")),
+        (Ended::Waits(wait), _, Some(words)) if wait.describe().contains(words.as_str()) => {}
+        (Ended::Waits(wait), ..) => {
+            let waits = wait.describe();
+            return Err(format!("it waits for what does not come: {waits}"));
+        }
+        (Ended::Diverged(divergence), ..) => return Err(divergence.to_string()),
+        (Ended::Unknown(channel), ..) => return Err(format!("there is no channel `{channel}`")),
+        (Ended::Stopped, ..) => return Err("it was stopped".to_owned()),
+        (Ended::Done(_), _, Some(words)) => return Err(format!("it should wait for \"{words}\"")),
+        (Ended::Done(_), ..) => {}
     }
-
-    fn differs(&mut self, sentence: String) -> Answer {
-        self.wrong = Some(sentence);
-        Answer::Stop
+    if let Some(left) = run.actor(|expected| expected.left_over()) {
+        return Err(left);
     }
-
-    fn verdict(self, case: &Case, end: StepEnd) -> Result<(), String> {
-        if let Some(wrong) = self.wrong {
-            return Err(wrong);
-        }
-        match (end, &case.fails) {
-            (StepEnd::Failed(error), Some(words)) if error.message.contains(words.as_str()) => {}
-            (StepEnd::Failed(error), _) => {
-                return Err(format!("it failed: {}", error.diagnostic()));
-            }
-            (_, Some(words)) => return Err(format!("it should have failed with \"{words}\"")),
-            _ => {}
-        }
-        if let Some(ask) = self.expected.front() {
-            return Err(format!(
-                "command {} was not asked for: {}",
-                self.asked, ask.word
-            ));
-        }
-        match &case.prints {
-            Some(lines) if *lines != self.printed => {
-                Err(format!("it printed {:?}, not {lines:?}", self.printed))
-            }
-            _ => Ok(()),
-        }
+    let printed = run.printed();
+    match &case.prints {
+        Some(lines) if *lines != printed => Err(format!("it printed {printed:?}, not {lines:?}")),
+        _ => Ok(()),
     }
-}
-
-impl Gate for CaseGate {
-    fn ask(&mut self, question: Question) -> Answer {
-        if self.wrong.is_some() {
-            return Answer::Stop;
-        }
-        if let Some(value) = self.local(&question) {
-            return Answer::Value(value);
-        }
-        let number = self.asked;
-        let Some(ask) = self.expected.pop_front() else {
-            return self.differs(format!(
-                "command {number} was not expected: {}",
-                show(&question)
-            ));
-        };
-        self.asked += 1;
-        if let Some(difference) = difference(&ask, &question) {
-            return self.differs(format!(
-                "command {number} is otherwise: {difference}\n  asked: {}",
-                show(&question)
-            ));
-        }
-        match ask.fails {
-            Some(fields) => {
-                let mut error: BTreeMap<String, Value> = fields
-                    .iter()
-                    .map(|(name, value)| (name.clone(), value_of(value)))
-                    .collect();
-                error
-                    .entry("verb".to_owned())
-                    .or_insert(Value::Text(question.word));
-                error
-                    .entry("kind".to_owned())
-                    .or_insert(Value::from("refused"));
-                Answer::Error(Value::Map(error))
-            }
-            None => Answer::Value(ask.gives.as_ref().map(value_of).unwrap_or_default()),
-        }
-    }
-
-    fn print(&mut self, line: &str) {
-        self.printed.push(line.to_owned());
-    }
-}
-
-fn difference(ask: &Ask, question: &Question) -> Option<String> {
-    if ask.word != question.word {
-        return Some(format!("{} was expected", ask.word));
-    }
-    if let Some(arguments) = &ask.arguments {
-        let expected: Vec<Value> = arguments.iter().map(value_of).collect();
-        if expected != question.arguments {
-            let expected = Question {
-                word: ask.word.clone(),
-                arguments: expected,
-            };
-            return Some(format!("expected {}", show(&expected)));
-        }
-    }
-    let map = question.arguments.iter().find_map(Value::as_map);
-    for (name, value) in ask.contains.iter().flatten() {
-        let found = map.and_then(|map| map.get(name));
-        if found != Some(&value_of(value)) {
-            let found = found.map_or_else(|| "nothing".to_owned(), Value::to_string);
-            return Some(format!("`{name}` is {found}, not {}", value_of(value)));
-        }
-    }
-    None
 }

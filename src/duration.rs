@@ -50,6 +50,24 @@ impl FromStr for Lasting {
     }
 }
 
+impl Lasting {
+    /// With as many units as it takes, largest first: `"10m2s"`.
+    pub fn spelled(&self) -> String {
+        let mut left = self.0.as_millis() as u64;
+        let mut text = String::new();
+        for (name, unit) in UNITS.iter().rev().filter(|(name, _)| *name != "w") {
+            if left >= *unit {
+                text.push_str(&format!("{}{name}", left / unit));
+                left %= unit;
+            }
+        }
+        match text.is_empty() {
+            true => "0s".to_owned(),
+            false => text,
+        }
+    }
+}
+
 impl fmt::Display for Lasting {
     /// With the largest unit that says it exactly.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

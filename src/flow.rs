@@ -116,11 +116,9 @@ pub fn load(
     let (channel, name) = path.split_once('/').unwrap_or(("", path));
     let file = root.join(format!("{path}.rhai"));
     let shown_file = shown.join(format!("{path}.rhai"));
-    let source = document::text(&file, &shown_file).map_err(|mistake| vec![mistake])?;
     let (settings, settings_text) = settings(root, shown, path)?;
-    let mut bundle = Bundle::of(&shown_file.display().to_string(), &source);
-    bundle.is_batch = settings.batch.is_some();
-    let script = adopt(engine, root, bundle)?;
+    let is_batch = settings.batch.is_some();
+    let script = script(engine, root, (&file, &shown_file), is_batch)?;
     Ok(Flow {
         name: name.to_owned(),
         channel: channel.to_owned(),
@@ -128,6 +126,23 @@ pub fn load(
         settings_text,
         script: Arc::new(script),
     })
+}
+
+/// Compiles the script in `file`, which need not stand under the folder of all flows, `root`, where
+/// its imports come from; `shown` is how messages name it.
+///
+/// # Errors
+/// Every mistake in it and in its modules.
+pub fn script(
+    engine: &Engine,
+    root: &Path,
+    (file, shown): (&Path, &Path),
+    is_batch: bool,
+) -> Result<Script, Vec<Diagnostic>> {
+    let source = document::text(file, shown).map_err(|mistake| vec![mistake])?;
+    let mut bundle = Bundle::of(&shown.display().to_string(), &source);
+    bundle.is_batch = is_batch;
+    adopt(engine, root, bundle)
 }
 
 /// Compiles a script with the modules under `root` that it imports. Must be called on a thread with a

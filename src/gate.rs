@@ -7,6 +7,7 @@
 use std::any::Any;
 
 use crate::event::Value;
+use crate::store::codec::encode_value;
 
 /// What a script asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +16,19 @@ pub struct Question {
     pub word: String,
     /// Its arguments, in order.
     pub arguments: Vec<Value>,
+}
+
+impl Question {
+    /// The same question, as far as a replay must see the same one.
+    pub fn is_same(&self, other: &Question) -> bool {
+        let encoded = |question: &Question| {
+            let arguments = question.arguments.iter();
+            arguments.map(encode_value).collect::<Vec<_>>()
+        };
+        // Bytes, because a float that is no number does not equal itself.
+        self.word == other.word
+            && (self.arguments == other.arguments || encoded(self) == encoded(other))
+    }
 }
 
 /// How a closure looks among the arguments of a question: it cannot leave its script.

@@ -85,9 +85,23 @@ pub mod versions;
 pub mod waits;
 mod wake;
 
+// trying without acting
+pub mod actor;
+pub mod cases;
+pub mod compare;
+pub mod difference;
+pub mod exact;
+pub mod expect;
+pub mod record;
+mod recorded;
+pub mod rehearsal;
+pub mod transcript;
+pub mod world;
+
 // everything together
 pub mod amend;
 pub mod api;
+mod archive;
 pub mod attendance;
 pub mod connect;
 pub mod doors;
@@ -104,7 +118,6 @@ pub mod story;
 pub mod upgrade;
 
 // what is started
-pub mod cases;
 pub mod cli;
 
 // sockets: one file and one line in ALL to add one

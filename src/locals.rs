@@ -50,7 +50,7 @@ impl Locals for RunLocals {
             "now" => Ok(Value::Int(self.clock.now().as_second())),
             "uuid" => Ok(Value::Text(uuid::Uuid::new_v4().to_string())),
             "random" => random(argument(0)),
-            "after" => self.after(argument(0)),
+            "after" => wait::after(self.clock.now(), argument(0)),
             "emit" => self.emit(argument(0), argument(1)),
             "state::get" => text(argument(0), "key").and_then(|key| self.get(key)),
             "state::set" => {
@@ -80,15 +80,6 @@ impl RunLocals {
             },
         ));
         Ok(Value::Null)
-    }
-
-    /// A handle with the time at which it comes true.
-    fn after(&self, lasting: &Value) -> Result<Value, String> {
-        let due = wait::due(self.clock.now(), lasting)?;
-        Ok(Value::from([
-            ("after", lasting.clone()),
-            ("due", Value::Int(due.as_millisecond())),
-        ]))
     }
 
     /// What the flow keeps under `key`. A store that cannot tell is none of the script's business: it

@@ -40,8 +40,12 @@ impl Conductor {
         let started = Instant::now();
         let performed = tokio::time::timeout(ACTION_SECONDS_MAX, action.perform(call)).await;
         self.metrics.performed(started.elapsed());
-        performed
-            .unwrap_or_else(|_| Err(Failure::away("it took longer than 10 minutes").in_doubt()))
+        let performed = performed
+            .unwrap_or_else(|_| Err(Failure::away("it took longer than 10 minutes").in_doubt()));
+        performed.map_err(|mut failure| {
+            vault::cover(&question.arguments, &secrets, &mut failure.message);
+            failure
+        })
     }
 
     /// Notes what came of a command; it is on disk with the next flush.

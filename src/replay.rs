@@ -85,8 +85,8 @@ impl Replay {
         self
     }
 
-    /// How many commands the script has come past.
-    pub fn position(&self) -> usize {
+    /// How many commands the script has been answered.
+    pub fn reached(&self) -> usize {
         self.cursor
     }
 

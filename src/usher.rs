@@ -241,8 +241,8 @@ impl Conductor {
         index: usize,
         event: &Event,
     ) -> Result<Result<bool, Value>, Interrupted> {
-        let told = wait.woken_by(&wait.wants[index], event);
-        let asked = (wait.wants[index].which, seen_of(told, wait.form));
+        let want = &wait.wants[index];
+        let asked = (want.which, wait.seen_by_condition(want, event));
         let (script, journal, events) = self.remember(&wait.run).await?;
         let locals = self.locals(&wait.run, Arc::default());
         let replay = Replay::new(journal, self.clock.clone(), Box::new(locals));
@@ -264,13 +264,5 @@ impl Conductor {
                 wait.run
             ))),
         }
-    }
-}
-
-/// A condition sees the event itself, also inside `any`.
-fn seen_of(told: Value, form: Form) -> Value {
-    match form {
-        Form::Any => told.get("event").cloned().unwrap_or_default(),
-        _ => told,
     }
 }

@@ -1,4 +1,5 @@
-//! Puts the real secrets into an action's arguments, at the last moment before it is performed.
+//! Puts the real secrets into an action's arguments, at the last moment before it is performed, and
+//! covers them in what is said about it.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,28 @@ pub fn open(
         .iter()
         .map(|argument| open_one(argument, secrets))
         .collect()
+}
+
+/// `text` with the secrets of these arguments covered: what a target or a library says may quote them.
+pub fn cover(arguments: &[Value], secrets: &BTreeMap<String, Secret>, text: &mut String) {
+    for argument in arguments {
+        match argument {
+            Value::Secret(parts) => {
+                let names = parts.iter().filter_map(|part| match part {
+                    SecretPart::Name(name) => secrets.get(name),
+                    SecretPart::Text(_) => None,
+                });
+                for secret in names.map(Secret::expose) {
+                    *text = text.replace(secret, "***");
+                }
+            }
+            Value::List(items) => cover(items, secrets, text),
+            Value::Map(map) => map
+                .values()
+                .for_each(|value| cover(std::slice::from_ref(value), secrets, text)),
+            _ => {}
+        }
+    }
 }
 
 fn open_one(value: &Value, secrets: &BTreeMap<String, Secret>) -> Result<Value, Failure> {

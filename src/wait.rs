@@ -66,6 +66,9 @@ pub struct Wait {
     pub trouble: Option<String>,
 }
 
+/// The word that begins a journal anew.
+pub const CONTINUE: &str = "continue_as";
+
 /// True for a word that waits.
 pub fn is_wait(word: &str) -> bool {
     form(word).is_some()
@@ -98,6 +101,18 @@ pub fn due(at: Timestamp, lasting: &Value) -> Result<Timestamp, String> {
         return Err(too_long());
     }
     at.checked_add(lasting).map_err(|_| too_long())
+}
+
+/// What `after(lasting)` gives, asked at `at`: a handle with the time at which it comes true.
+///
+/// # Errors
+/// As [`due`].
+pub fn after(at: Timestamp, lasting: &Value) -> Result<Value, String> {
+    let due = due(at, lasting)?;
+    Ok(Value::from([
+        ("after", lasting.clone()),
+        ("due", Value::Int(due.as_millisecond())),
+    ]))
 }
 
 impl Wait {
@@ -234,6 +249,15 @@ impl Wait {
             ]),
         };
         self.told(want.which, seen)
+    }
+
+    /// What a closure sees of `event`: the event itself, also inside `any`.
+    pub fn seen_by_condition(&self, want: &Want, event: &Event) -> Value {
+        let told = self.woken_by(want, event);
+        match self.form {
+            Form::Any => told.get("event").cloned().unwrap_or_default(),
+            _ => told,
+        }
     }
 
     /// What the script is told when the time is over.

@@ -14,6 +14,9 @@ use crate::sender::{Patience, Security, Server, agent};
 /// How long a listing may take; a backup of a large store takes long.
 const ANSWER_SECONDS_MAX: Duration = Duration::from_secs(600);
 
+/// Bytes of one answer; a run's whole journal is the largest.
+const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
 /// A server to ask.
 pub(super) struct Client {
     agent: Agent,
@@ -131,7 +134,11 @@ impl Client {
             message: format!("no server at {}: {why}", self.base),
         })?;
         let status = response.status().as_u16();
-        let text = response.body_mut().read_to_string().unwrap_or_default();
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX);
+        let text = body.read_to_string().map_err(|why| Trouble {
+            exit: Exit::TryAgain,
+            message: format!("the answer of {} cannot be read: {why}", self.base),
+        })?;
         let json: Json = serde_json::from_str(&text).unwrap_or(Json::Null);
         if (200..300).contains(&status) {
             return Ok(json);

@@ -12,6 +12,8 @@ mod list;
 mod log;
 mod manual;
 mod operate;
+mod record;
+mod replay;
 mod report;
 mod serve;
 mod show;
@@ -66,9 +68,14 @@ pub struct Common {
 }
 
 impl Common {
+    /// Threads that can run scripts.
+    fn thinkers() -> Result<Thinkers, Exit> {
+        Thinkers::start(Engine::new(host::words())).map_err(|_| Exit::Bug)
+    }
+
     /// The house with everything in it compiled, and the threads that did; mistakes are told.
     fn house(&self) -> Result<(Thinkers, House), Exit> {
-        let thinkers = Thinkers::start(Engine::new(host::words())).map_err(|_| Exit::Bug)?;
+        let thinkers = Common::thinkers()?;
         let loaded = House::load(self.settings.as_deref(), &thinkers);
         let house = loaded.map_err(|mistakes| {
             report::mistakes(&mistakes);
@@ -91,6 +98,10 @@ enum Verb {
     /// Tell the story of an event (alert/1042) or of a run (alert/1042/open_ticket)
     Show(show::Show),
     Explain(explain::Explain),
+    /// Write a real run down as a case for `vigie test`
+    Record(record::Record),
+    /// Compare a new version of a flow with what the real runs did
+    Replay(replay::Replay),
     /// Have dead letters tried again
     Retry(operate::Retry),
     Cancel(operate::Cancel),
@@ -183,6 +194,8 @@ fn run(cli: Cli) -> Exit {
         Verb::Test(verb) => verb.run(&common),
         Verb::List(verb) => verb.run(&common),
         Verb::Show(verb) => verb.run(&common),
+        Verb::Record(verb) => verb.run(&common),
+        Verb::Replay(verb) => verb.run(&common),
         Verb::Retry(verb) => verb.run(&common),
         Verb::Cancel(verb) => verb.run(&common),
         Verb::Kill(verb) => verb.run(&common),

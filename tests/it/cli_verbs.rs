@@ -13,6 +13,8 @@ const VERBS: &[&str] = &[
     "test",
     "list",
     "show",
+    "record",
+    "replay",
     "retry",
     "pause",
     "resume",

@@ -1121,7 +1121,9 @@ fn a_password_or_token_is_never_shown_or_written() {
         &["--password=canary_line", "--port=x", "k=v"],
         &[
             "-s",
-            "mq.example",
+            "127.0.0.1:1",
+            "--max-retry",
+            "0",
             "--password=canary_line",
             "--debug",
             "k=v",

@@ -18,6 +18,7 @@ use vigie::source::webhook;
 use crate::house::{House, VIGIE, stderr, stdout};
 
 const EXAMPLES: &[&str] = &[
+    "examples/escalation",
     "examples/zabbix",
     "examples/snmptrapd",
     "examples/mail-alias",

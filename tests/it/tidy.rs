@@ -66,6 +66,22 @@ const ROOMS: &[(&str, &[&str])] = &[
             "dispatch", "trial",
         ],
     ),
+    (
+        "trying without acting",
+        &[
+            "exact",
+            "world",
+            "actor",
+            "recorded",
+            "rehearsal",
+            "expect",
+            "cases",
+            "transcript",
+            "record",
+            "difference",
+            "compare",
+        ],
+    ),
     ("who may call", &["access", "listener"]),
     (
         "the event doors",
@@ -78,6 +94,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "state",
             "patrol",
             "api",
+            "archive",
             "health",
             "story",
             "operate",
@@ -88,7 +105,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "reason",
         ],
     ),
-    ("trying without acting", &["cases", "standin"]),
+    ("stand-ins", &["standin"]),
     ("the command line", &["cli", "main", "bin", "lib"]),
 ];
 
@@ -125,6 +142,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "src/source/asked.rs",
             "src/api.rs",
             "src/api/",
+            "src/archive.rs",
             "src/health.rs",
             "src/operate.rs",
             "src/listener.rs",
