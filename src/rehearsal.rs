@@ -137,11 +137,11 @@ impl<'a, A: Actor> Rehearsal<'a, A> {
     /// One step.
     pub fn think(&mut self) -> Option<(StepEnd, Asked)> {
         let journal = std::mem::replace(&mut self.journal, Journal::nowhere());
-        let replay = Replay::new(journal, self.clock.clone(), Box::new(self.locals()));
+        let replay = Replay::new(journal, self.clock.clone(), Box::new(self.locals())).exactly();
         let (end, replay) = self.step(replay);
         let mut replay = replay?;
         replay.finish_if(matches!(end, StepEnd::Done(_)));
-        self.reached = replay.reached();
+        self.reached = replay.position();
         self.journal = replay.journal;
         Some((end, replay.asked))
     }

@@ -41,6 +41,8 @@ pub struct Replay {
     clock: Clock,
     locals: Box<dyn Locals>,
     judging: Option<Judging>,
+    /// Another time of a wait is another question too.
+    is_exact: bool,
 }
 
 /// An event that a closure of the script is to be asked about, when the script comes to its wait.
@@ -70,7 +72,16 @@ impl Replay {
             clock,
             locals,
             judging: None,
+            is_exact: false,
         }
+    }
+
+    /// The same, with another time of a wait taken for another question: to tell whether two versions
+    /// of a script do the same, not whether one may go on in the other's place.
+    #[must_use]
+    pub fn exactly(mut self) -> Replay {
+        self.is_exact = true;
+        self
     }
 
     /// The same, to have the closure of the wait at `command` asked: that of the handle with this
@@ -85,8 +96,8 @@ impl Replay {
         self
     }
 
-    /// How many commands the script has been answered.
-    pub fn reached(&self) -> usize {
+    /// How many commands the script has come past.
+    pub fn position(&self) -> usize {
         self.cursor
     }
 
@@ -130,7 +141,11 @@ impl Replay {
         let Some(command) = self.journal.command(at) else {
             return Answer::Stop;
         };
-        if !same(&command.question, question) {
+        let is_same = match self.is_exact {
+            true => command.question.is_same(question),
+            false => same(&command.question, question),
+        };
+        if !is_same {
             let divergence = Divergence::between(at, &command.question, question);
             self.asked = Asked::Diverged(divergence);
             return Answer::Stop;

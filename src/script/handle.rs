@@ -74,7 +74,8 @@ fn on(at: &NativeCallContext, arguments: &[Dynamic]) -> Result<Handle> {
     Ok(handle)
 }
 
-/// The closure among the arguments of a wait: that of the handle in place `which`, or the last.
+/// The closure among the arguments of a wait: that of the handle in place `which`, or the last one
+/// that was handed over.
 pub fn condition(arguments: &[Dynamic], which: usize) -> Option<FnPtr> {
     let handles = arguments
         .first()
@@ -84,7 +85,8 @@ pub fn condition(arguments: &[Dynamic], which: usize) -> Option<FnPtr> {
     {
         return handle.condition.clone();
     }
-    arguments.last()?.clone().try_cast::<FnPtr>()
+    let closure = |argument: &Dynamic| argument.clone().try_cast::<FnPtr>();
+    arguments.iter().rev().find_map(closure)
 }
 
 /// What the closure says about an event; what it raises if it does not say true or false.
