@@ -69,7 +69,7 @@ impl Conductor {
 }
 
 fn judge(end: &StepEnd, replay: Replay, recorded: usize) -> Trial {
-    let position = replay.reached();
+    let position = replay.position();
     match (end, replay.asked) {
         (_, Asked::Diverged(divergence)) => Trial::Diverges(divergence),
         (StepEnd::Failed(error), Asked::Nothing) if position < recorded => {
