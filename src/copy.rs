@@ -51,18 +51,35 @@ impl Journal {
             version: cut.version.clone(),
             ..start.clone()
         }));
+        // Before everything else, so that a fork that begins earlier still has them.
+        self.origins(cut)
+            .for_each(|forked| copy.add(Entry::Forked(forked)));
         for entry in self.entries() {
             if matches!(entry, Entry::Command(_)) && copy.command_count() == cut.commands {
                 break;
             }
-            copy_entry(&mut copy, entry, cut.commands as u64);
+            if is_taken_over(entry) {
+                copy.add(entry.clone());
+            }
         }
-        copy.add(Entry::Forked(Forked {
+        Ok(copy)
+    }
+
+    /// From whom commands were taken over, the first run first.
+    fn origins(&self, cut: &Cut) -> impl Iterator<Item = Forked> {
+        let commands = cut.commands as u64;
+        let earlier = self.entries().iter().filter_map(move |entry| match entry {
+            Entry::Forked(forked) => Some(Forked {
+                commands: forked.commands.min(commands),
+                ..forked.clone()
+            }),
+            _ => None,
+        });
+        earlier.chain([Forked {
             at: cut.at,
             from: self.run.clone(),
-            commands: cut.commands as u64,
-        }));
-        Ok(copy)
+            commands,
+        }])
     }
 
     fn has_outcomes(&self, commands: usize) -> Result<(), String> {
@@ -99,21 +116,17 @@ impl Journal {
     }
 }
 
-fn copy_entry(copy: &mut Journal, entry: &Entry, commands: u64) {
-    match entry {
-        // The copy has its own beginning; how the other one went on is not its story.
-        Entry::Start(_)
-        | Entry::End(_)
-        | Entry::Strike(..)
-        | Entry::Retried(..)
-        | Entry::Moved(..)
-        | Entry::Cancel(..) => {}
-        Entry::Forked(forked) => copy.add(Entry::Forked(Forked {
-            commands: forked.commands.min(commands),
-            ..forked.clone()
-        })),
-        entry => copy.add(entry.clone()),
-    }
+/// The copy has its own beginning and its own end; how the other run went on is not its story.
+fn is_taken_over(entry: &Entry) -> bool {
+    matches!(
+        entry,
+        Entry::Command(_)
+            | Entry::Outcome(_)
+            | Entry::Console(_)
+            | Entry::Note(..)
+            | Entry::Seen(_)
+            | Entry::Continued(_)
+    )
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub struct Divergence {
 /// One argument, or one field of it, that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// `fields.subject`, `handles[1].match.host`.
+    /// `issue.subject`, `handles[1].match.host`.
     pub path: String,
     /// What the journal holds there.
     pub recorded: String,
@@ -287,11 +287,11 @@ mod tests {
             "{said}"
         );
         assert!(
-            said.contains(r#"fields.subject: recorded "a", asked now "b""#),
+            said.contains(r#"issue.subject: recorded "a", asked now "b""#),
             "{said}"
         );
         assert!(
-            said.contains(r#"fields.tags[1]: recorded nothing, asked now "y""#),
+            said.contains(r#"issue.tags[1]: recorded nothing, asked now "y""#),
             "{said}"
         );
         let other = Divergence::between(0, &ticket("a", &[]), &question("now", &[]));

@@ -41,7 +41,7 @@ pub enum Entry {
     Cancel(Timestamp, Timestamp),
     /// A person moved the run to this version of its script, which asks for the same things.
     Moved(Timestamp, String),
-    /// What stands before command number `commands` was taken over from another run.
+    /// The first commands were taken over from another run.
     Forked(Forked),
 }
 

@@ -147,7 +147,7 @@ fn entry_line(entry: &Json) -> String {
         "continued" => format!("{at}begins anew with {}", entry["state"]),
         "forked" => {
             let (count, from) = (&entry["commands"], text(&entry["from"]));
-            format!("{at}goes on from here; the {count} commands above are those of {from}")
+            format!("{at}is a fork: its first {count} commands are those of {from}")
         }
         "retried" => format!("{at}tried again by an operator"),
         _ => {
