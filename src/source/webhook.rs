@@ -6,6 +6,9 @@
 
 mod alertmanager;
 mod generic;
+mod icinga;
+mod known;
+mod nagios;
 mod zabbix;
 
 use std::collections::BTreeMap;
@@ -20,6 +23,8 @@ pub use generic::CONTENT_TYPE_KEY;
 pub const HOOKS: &[&dyn Hook] = &[
     &alertmanager::Alertmanager,
     &zabbix::Zabbix,
+    &nagios::Nagios,
+    &icinga::Icinga,
     &generic::Generic,
 ];
 

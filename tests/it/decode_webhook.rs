@@ -1,4 +1,4 @@
-//! Bodies that Alertmanager, Zabbix and anybody else post.
+//! Bodies that Alertmanager, Zabbix, Nagios, Icinga and anybody else post.
 
 use std::fs;
 use std::path::PathBuf;
@@ -42,7 +42,10 @@ fn zabbix(body: Json) -> Json {
 #[test]
 fn hooks_have_names_of_their_own_and_an_unknown_one_is_told() {
     let kinds: Vec<&str> = HOOKS.iter().map(|hook| hook.kind()).collect();
-    assert_eq!(kinds, ["alertmanager", "zabbix", "generic"]);
+    assert_eq!(
+        kinds,
+        ["alertmanager", "zabbix", "nagios", "icinga", "generic"]
+    );
     assert!(HOOKS.iter().all(|hook| !hook.about().is_empty()));
     let error = decode("zabix", b"{}", meta("")).unwrap_err();
     assert_eq!(
@@ -342,3 +345,126 @@ fn mutated_bodies_never_panic() {
         assert!(!decode("generic", bytes, meta("text/x")).unwrap().is_empty());
     });
 }
+
+// Nagios and Icinga
+
+/// What the real ones told, by their own names for it.
+fn told(hook: &str, file: &str, variables: impl Fn(&Json) -> Json) -> Vec<Json> {
+    let recorded: Vec<Json> = serde_json::from_slice(&recording(file)).unwrap();
+    let body = |command: &Json| bodies(hook, variables(command).to_string().as_bytes()).remove(0);
+    recorded.iter().map(body).collect()
+}
+
+fn short(event: &Json) -> [&str; 6] {
+    let keys = [
+        "status",
+        "severity",
+        "trigger_key",
+        "state",
+        "state_type",
+        "event_id",
+    ];
+    keys.map(|key| event[key].as_str().unwrap_or("-"))
+}
+
+#[test]
+fn recorded_nagios_commands_give_the_keys_of_zabbix() {
+    let events = told("nagios", "nagios/commands.json", |command| {
+        command["env"].clone()
+    });
+    let found: Vec<[&str; 6]> = events.iter().map(short).collect();
+    assert_eq!(found, NAGIOS);
+    assert!(events.iter().all(|event| event["hostname"] == "web01"));
+    let acknowledged = events
+        .iter()
+        .find(|event| event["status"] == "ACKNOWLEDGEMENT");
+    let acknowledged = acknowledged.unwrap();
+    assert!(acknowledged["author"].is_string() && acknowledged["comment"].is_string());
+    let problem = &events[1];
+    assert_eq!(problem["raw"]["NAGIOS_SERVICEDESC"], "HTTP");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.starts_with("CRITICAL - no answer"), "{detail}");
+    assert!(
+        detail.ends_with("\nlong line 2 \u{e9} \u{969c}\u{5bb3}"),
+        "{detail}"
+    );
+}
+
+#[test]
+fn recorded_icinga_arguments_give_the_same_keys() {
+    let arguments = |command: &Json| {
+        let argv: Vec<&str> = command["argv"].as_array().unwrap()[1..]
+            .iter()
+            .map(|argument| argument.as_str().unwrap())
+            .collect();
+        let pairs = argv.chunks(2).filter(|pair| pair[0].starts_with("--"));
+        let pair = |pair: &[&str]| (pair[0].to_owned(), Json::from(pair[1]));
+        Json::Object(pairs.map(pair).collect())
+    };
+    let events = told("icinga", "icinga2/commands.json", arguments);
+    let states: Vec<(&Json, &Json)> = events
+        .iter()
+        .filter(|event| event["hostname"] == "web01")
+        .map(|event| (&event["status"], &event["severity"]))
+        .collect();
+    let (high, none) = (json!("4"), Json::Null);
+    let (problem, ack, ok) = (json!("PROBLEM"), json!("ACKNOWLEDGEMENT"), json!("OK"));
+    assert_eq!(states, [(&problem, &high), (&ack, &high), (&ok, &none)]);
+    assert_eq!(events[0]["trigger_name"], "HTTP");
+    let output = "CRITICAL - no `id` $HOME \"q\" 'x' \u{e9} \u{969c}\u{5bb3}";
+    assert_eq!(events[0]["detail"], output);
+    assert_eq!(
+        (&events[2]["author"], &events[2]["comment"]),
+        (&json!("alice"), &json!("looking at it"))
+    );
+}
+
+#[test]
+fn a_host_an_event_handler_and_a_form_are_read_and_rubbish_is_refused() {
+    let form = b"type=PROBLEM&host=%E7%9B%A3%E8%A6%96&state=down&output=no+answer&service=";
+    let meta_of = meta("application/x-www-form-urlencoded");
+    let event = decode("icinga", form, meta_of)
+        .unwrap()
+        .remove(0)
+        .body
+        .to_json();
+    assert_eq!(short(&event), ["PROBLEM", "5", "host", "DOWN", "-", "-"]);
+    assert_eq!(
+        (&event["hostname"], &event["detail"]),
+        (&json!("\u{76e3}\u{8996}"), &json!("no answer"))
+    );
+    let soft = json!({ "host": "a", "service.name": "disk", "service.state": "WARNING", "state_type": "SOFT" });
+    let event = bodies("icinga", soft.to_string().as_bytes()).remove(0);
+    assert_eq!(
+        short(&event),
+        ["PROBLEM", "2", "disk", "WARNING", "SOFT", "-"]
+    );
+    let unknown =
+        json!({ "host": "a", "service": "$SERVICEDESC$", "state": "UP", "last_state": "DOWN" });
+    let event = bodies("nagios", unknown.to_string().as_bytes()).remove(0);
+    assert_eq!(short(&event), ["OK", "5", "host", "UP", "-", "-"]);
+    for body in ["7", "[1]", "not json"] {
+        assert!(
+            decode("nagios", body.as_bytes(), meta("")).is_err(),
+            "{body}"
+        );
+        assert!(
+            decode("icinga", body.as_bytes(), meta("")).is_err(),
+            "{body}"
+        );
+    }
+}
+
+/// What [`short`] gives for each recorded command.
+const NAGIOS: &[[&str; 6]] = &[
+    ["PROBLEM", "4", "HTTP", "CRITICAL", "SOFT", "1"],
+    ["PROBLEM", "4", "HTTP", "CRITICAL", "HARD", "1"],
+    ["PROBLEM", "4", "HTTP", "CRITICAL", "HARD", "1"],
+    ["ACKNOWLEDGEMENT", "4", "HTTP", "CRITICAL", "HARD", "1"],
+    ["OK", "4", "HTTP", "OK", "HARD", "1"],
+    ["OK", "4", "HTTP", "OK", "HARD", "1"],
+    ["PROBLEM", "5", "host", "DOWN", "HARD", "2"],
+    ["PROBLEM", "5", "host", "DOWN", "HARD", "2"],
+    ["OK", "5", "host", "UP", "HARD", "2"],
+    ["OK", "5", "host", "UP", "HARD", "2"],
+];

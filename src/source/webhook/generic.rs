@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use super::{Hook, HookError};
+use super::{Hook, HookError, event};
 use crate::encoding;
 use crate::event::{Incoming, Meta, Value};
-use crate::source::json::{self, JsonError};
+use crate::source::json::{self, EVENTS_MAX, JsonError};
 use crate::source::keep_raw;
 
 /// Where in `meta.extra` the HTTP door puts the request's Content-Type.
 pub const CONTENT_TYPE_KEY: &str = "content_type";
 /// Most fields of one form.
 pub const FORM_FIELDS_MAX: usize = 4_000;
+
+/// The parameters of a body, or the keys of an event.
+pub(super) type Fields = BTreeMap<String, Value>;
 
 /// `/hooks/generic`.
 ///
@@ -55,12 +58,37 @@ impl Hook for Generic {
 ///
 /// # Errors
 /// [`JsonError`] if it is neither.
-pub(super) fn structure(bytes: &[u8], meta: &Meta) -> Result<Value, JsonError> {
+fn structure(bytes: &[u8], meta: &Meta) -> Result<Value, JsonError> {
     let fields = ContentType::of(meta).is_form().then(|| form(bytes));
     match fields.flatten() {
         Some(fields) => Ok(fields),
         None => json::decode_value(bytes),
     }
+}
+
+/// One event per object in a body, or one of the form that it is, with the keys that `normal` finds;
+/// for hooks of one product.
+///
+/// # Errors
+/// [`HookError`].
+pub(super) fn each(
+    bytes: &[u8],
+    meta: &Meta,
+    (product, normal): (&'static str, fn(Fields) -> Fields),
+) -> Result<Vec<Incoming>, HookError> {
+    let bodies = match structure(bytes, meta)? {
+        Value::List(bodies) => bodies,
+        body => vec![body],
+    };
+    if bodies.len() > EVENTS_MAX {
+        return Err(JsonError::TooManyEvents.into());
+    }
+    let why = "it is neither an object nor a form";
+    let one = |body| match body {
+        Value::Map(raw) => Ok(event(meta, normal(raw))),
+        _ => Err(HookError::Shape { product, why }),
+    };
+    bodies.into_iter().map(one).collect()
 }
 
 struct ContentType {

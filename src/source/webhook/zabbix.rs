@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Hook, HookError, event, generic};
+use super::known::Known;
+use super::{Hook, HookError, generic};
 use crate::event::{Incoming, Meta, Value};
-use crate::source::json::{EVENTS_MAX, JsonError};
 
 /// Zabbix's words for its severities, in order (Zabbix manual, "Trigger severity").
 const SEVERITIES: [&str; 6] = [
@@ -83,26 +83,12 @@ impl Hook for Zabbix {
     }
 
     fn decode(&self, bytes: &[u8], meta: Meta) -> Result<Vec<Incoming>, HookError> {
-        let bodies = match generic::structure(bytes, &meta)? {
-            Value::List(bodies) => bodies,
-            body => vec![body],
-        };
-        if bodies.len() > EVENTS_MAX {
-            return Err(JsonError::TooManyEvents.into());
-        }
-        let one = |body| match body {
-            Value::Map(raw) => Ok(event(&meta, normal(raw))),
-            _ => Err(HookError::Shape {
-                product: "Zabbix",
-                why: "it is neither an object nor a form",
-            }),
-        };
-        bodies.into_iter().map(one).collect()
+        generic::each(bytes, &meta, ("Zabbix", normal))
     }
 }
 
 fn normal(raw: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
-    let known = Known::of(&raw);
+    let known = Known::of(&raw, "");
     let trigger_name = known.find(TRIGGER_NAME).map(without_prefix);
     let trigger_key = known.find(TRIGGER_KEY).or_else(|| trigger_name.clone());
     BTreeMap::from([
@@ -118,59 +104,6 @@ fn normal(raw: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
         ("event_id".to_owned(), known.find(EVENT_ID).into()),
         ("raw".to_owned(), Value::Map(raw)),
     ])
-}
-
-/// The parameters that say something, by their names without case and punctuation.
-struct Known(BTreeMap<String, String>);
-
-impl Known {
-    fn of(raw: &BTreeMap<String, Value>) -> Known {
-        let plain = |name: &str| {
-            let letters = name.chars().filter(|char| char.is_alphanumeric());
-            letters.flat_map(char::to_lowercase).collect::<String>()
-        };
-        let mut told = BTreeMap::new();
-        // of `hostname` and `host_name` the first is meant where both stand
-        let is_exact = |name: &&String| plain(name) == name.as_str();
-        let (exact, others): (Vec<&String>, Vec<&String>) = raw.keys().partition(is_exact);
-        for name in exact.into_iter().chain(others) {
-            let value = raw.get(name).and_then(first_text);
-            if let Some(value) = value.filter(|value| is_told(value)) {
-                told.entry(plain(name)).or_insert(value);
-            }
-        }
-        Known(told)
-    }
-
-    fn find(&self, names: &[&str]) -> Option<String> {
-        names.iter().find_map(|name| self.0.get(*name)).cloned()
-    }
-}
-
-/// A value as text; of Zabbix's own list of hosts (`[{"host": …, "name": …}]`) the first name.
-fn first_text(value: &Value) -> Option<String> {
-    match value {
-        Value::List(items) => first_text(items.first()?),
-        Value::Map(map) => map
-            .get("host")
-            .or_else(|| map.get("name"))?
-            .as_text()
-            .map(str::to_owned),
-        Value::Null => None,
-        other => Some(other.to_plain()),
-    }
-}
-
-/// False for what Zabbix writes when it has nothing to say.
-fn is_told(value: &str) -> bool {
-    let value = value.trim();
-    let is_macro_char =
-        |char: char| char.is_ascii_uppercase() || "0123456789._$#?<>:".contains(char);
-    let inside = value
-        .strip_prefix('{')
-        .and_then(|rest| rest.strip_suffix('}'));
-    let is_macro = inside.is_some_and(|name| name.chars().all(is_macro_char));
-    !value.is_empty() && value != "*UNKNOWN*" && !is_macro
 }
 
 /// The event's value is the surest: words may be anything. A bare `value` may be an item's.
