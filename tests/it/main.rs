@@ -35,6 +35,7 @@ mod file_action;
 mod house;
 mod house_alertmanager;
 mod house_dovecot;
+mod house_monitors;
 mod house_postfix;
 mod house_redmine;
 mod house_snmptrapd;

@@ -26,6 +26,10 @@ const EXAMPLES: &[&str] = &[
     "examples/poll",
     "examples/snmp",
     "examples/mailbox",
+    "examples/nagios",
+    "examples/icinga",
+    "examples/alertmanager",
+    "examples/kompira",
 ];
 
 fn root() -> PathBuf {

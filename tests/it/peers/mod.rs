@@ -7,6 +7,8 @@
 pub mod alertmanager;
 pub mod dovecot;
 pub mod netsnmp;
+pub mod icinga;
+pub mod nagios;
 pub mod postfix;
 pub mod proxy;
 pub mod rabbit;
