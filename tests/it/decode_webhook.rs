@@ -380,7 +380,7 @@ fn recorded_nagios_commands_give_the_keys_of_zabbix() {
         .find(|event| event["status"] == "ACKNOWLEDGEMENT");
     let acknowledged = acknowledged.unwrap();
     assert!(acknowledged["author"].is_string() && acknowledged["comment"].is_string());
-    let problem = &events[1];
+    let problem = &events[0];
     assert_eq!(problem["raw"]["NAGIOS_SERVICEDESC"], "HTTP");
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.starts_with("CRITICAL - no answer"), "{detail}");
