@@ -6,9 +6,9 @@
 
 pub mod alertmanager;
 pub mod dovecot;
-pub mod netsnmp;
 pub mod icinga;
 pub mod nagios;
+pub mod netsnmp;
 pub mod postfix;
 pub mod proxy;
 pub mod rabbit;
