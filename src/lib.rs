@@ -19,6 +19,7 @@ pub mod duration;
 pub mod hex;
 pub mod memory;
 pub mod stop;
+mod tls;
 
 // the wire of a broker, which senders, doors and actions share
 pub mod amqp;

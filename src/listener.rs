@@ -12,9 +12,6 @@ use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
 use hyper::{Request, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -24,6 +21,7 @@ use tower::ServiceExt;
 use crate::error::Diagnostic;
 use crate::settings::HttpSettings;
 use crate::stop::told;
+use crate::tls::Identity;
 
 /// Connections at the same time.
 pub const CONNECTIONS_MAX: usize = 10_000;
@@ -241,27 +239,10 @@ impl Connection {
 /// # Errors
 /// Certificate or key cannot be read, or do not belong together.
 pub fn tls(settings: &HttpSettings) -> Result<Option<TlsAcceptor>, Diagnostic> {
-    settings.has_tls().then(|| acceptor(settings)).transpose()
-}
-
-fn acceptor(settings: &HttpSettings) -> Result<TlsAcceptor, Diagnostic> {
-    let cannot = |path: &std::path::Path, why: String| {
-        Diagnostic::new(format!("cannot use {} for TLS: {why}", path.display()))
+    let identity = Identity {
+        certificate: &settings.tls_cert,
+        key: &settings.tls_key,
     };
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&settings.tls_cert)
-        .map_err(|why| cannot(&settings.tls_cert, why.to_string()))?
-        .collect();
-    let certificates = certificates.map_err(|why| cannot(&settings.tls_cert, why.to_string()))?;
-    let key = PrivateKeyDer::from_pem_file(&settings.tls_key)
-        .map_err(|why| cannot(&settings.tls_key, why.to_string()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| {
-            builder
-                .with_no_client_auth()
-                .with_single_cert(certificates, key)
-        })
-        .map_err(|why| cannot(&settings.tls_cert, why.to_string()))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    let acceptor = || crate::tls::acceptor(identity, None);
+    settings.has_tls().then(acceptor).transpose()
 }

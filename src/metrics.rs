@@ -68,6 +68,8 @@ pub struct Metrics {
     pub source_failures: Family<OfSource, Counter>,
     /// What sources turned away.
     pub source_refused: Family<TurnedAway, Counter>,
+    /// Events about something whose name a source does not know.
+    pub source_unknown: Family<OfSource, Counter>,
     /// Steps of scripts.
     pub steps: Counter,
     /// Memory that scripts left behind.
@@ -94,6 +96,7 @@ impl Default for Metrics {
             sources_up: Family::default(),
             source_failures: Family::default(),
             source_refused: Family::default(),
+            source_unknown: Family::default(),
             steps: Counter::default(),
             leaked: Gauge::default(),
             failures: Counter::default(),
@@ -103,6 +106,7 @@ impl Default for Metrics {
             ended: Family::default(),
         };
         metrics.register();
+        metrics.register_sources();
         metrics.register_store();
         metrics
     }
@@ -135,21 +139,6 @@ impl Metrics {
             "Events that a full channel let go",
             self.dropped.clone(),
         );
-        registry.register(
-            "source_up",
-            "1 while a source's door stands",
-            self.sources_up.clone(),
-        );
-        registry.register(
-            "source_failures",
-            "What went wrong at sources",
-            self.source_failures.clone(),
-        );
-        registry.register(
-            "source_refused",
-            "What sources turned away",
-            self.source_refused.clone(),
-        );
         registry.register("steps", "Steps of scripts", self.steps.clone());
         registry.register(
             "leaked_bytes",
@@ -167,6 +156,30 @@ impl Metrics {
             self.actions.clone(),
         );
         registry.register("runs_ended", "Runs by how they ended", self.ended.clone());
+    }
+
+    fn register_sources(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "source_up",
+            "1 while a source's door stands",
+            self.sources_up.clone(),
+        );
+        registry.register(
+            "source_unknown_names",
+            "Events about something whose name a source does not know",
+            self.source_unknown.clone(),
+        );
+        registry.register(
+            "source_failures",
+            "What went wrong at sources",
+            self.source_failures.clone(),
+        );
+        registry.register(
+            "source_refused",
+            "What sources turned away",
+            self.source_refused.clone(),
+        );
     }
 
     fn register_store(&mut self) {

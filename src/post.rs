@@ -145,6 +145,9 @@ impl Post {
         if let Some(memory) = delivery.memory {
             batch.set_mark(&self.plan.memory_name(), Some(memory))?;
         }
+        for (name, piece) in delivery.pieces {
+            batch.set_mark(&format!("{}{name}", self.plan.pieces_name()), piece)?;
+        }
         if delivery.events.is_empty() {
             return Ok(self.conductor.store.commit(batch).await?.pushed);
         }
@@ -191,6 +194,11 @@ impl Keeper for Post {
         memory.map_err(|why| NotKept::Later(why.to_string()))
     }
 
+    fn pieces(&self) -> Result<Vec<(String, Vec<u8>)>, NotKept> {
+        let pieces = self.conductor.store.marks(&self.plan.pieces_name());
+        pieces.map_err(|why| NotKept::Later(why.to_string()))
+    }
+
     fn http(&self) -> http::Client {
         let services = self.conductor.services.read();
         services
@@ -205,6 +213,11 @@ impl Keeper for Post {
 
     fn up(&self) {
         self.stand(Standing::Up);
+    }
+
+    fn unknown(&self, events: u64) {
+        let unknown = &self.conductor.metrics.source_unknown;
+        unknown.get_or_create(&self.label()).inc_by(events);
     }
 
     fn trouble(&self, why: &str) {

@@ -17,6 +17,9 @@ use crate::event::{EventId, Incoming};
 /// Most bytes that one source can remember.
 pub const MEMORY_BYTES_MAX: usize = 1024 * 1024;
 
+/// Most pieces that are remembered at once.
+pub const PIECES_MAX: usize = 250;
+
 /// Why events, or a memory, were not kept. Nothing of what was handed over is kept then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotKept {
@@ -37,7 +40,13 @@ pub struct Delivery {
     pub events: Vec<Incoming>,
     /// What the source remembers from now on.
     pub memory: Option<Vec<u8>>,
+    /// What it remembers in pieces from now on.
+    pub pieces: Vec<Piece>,
 }
+
+/// A piece of what a source remembers, by its own name; `None` is none any more. For sources that
+/// know much and learn a little of it at a time.
+pub type Piece = (String, Option<Vec<u8>>);
 
 /// The answer to a [`Delivery`].
 pub type Keeping<'a> = Pin<Box<dyn Future<Output = Result<Vec<EventId>, NotKept>> + Send + 'a>>;
@@ -48,6 +57,8 @@ pub trait Keeper: Send + Sync {
     fn keep(&self, delivery: Delivery) -> Keeping<'_>;
     /// What the source remembers.
     fn memory(&self) -> Result<Option<Vec<u8>>, NotKept>;
+    /// What the source remembers in pieces.
+    fn pieces(&self) -> Result<Vec<(String, Vec<u8>)>, NotKept>;
     /// The HTTP client as the settings are now.
     fn http(&self) -> http::Client;
     /// The time.
@@ -58,6 +69,8 @@ pub trait Keeper: Send + Sync {
     fn trouble(&self, why: &str);
     /// So many were turned away.
     fn refused(&self, why: &'static str, count: u64, whose: &str);
+    /// Events were about something whose name is not known.
+    fn unknown(&self, events: u64);
 }
 
 /// What a door has while it stands open; copies are for the tasks that it spawns.
@@ -97,7 +110,7 @@ impl Context {
         let delivery = Delivery {
             channel: Some(asked.to_owned()),
             events,
-            memory: None,
+            ..Delivery::default()
         };
         self.keeper.keep(delivery).await
     }
@@ -117,11 +130,32 @@ impl Context {
             return Err(NotKept::Never(long));
         }
         let delivery = Delivery {
-            channel: None,
             events,
             memory: Some(memory),
+            ..Delivery::default()
         };
         self.keeper.keep(delivery).await
+    }
+
+    /// Remembers pieces beside the others; answers when they are on disk. At most
+    /// [`PIECES_MAX`] at a time.
+    ///
+    /// # Errors
+    /// [`NotKept`].
+    pub async fn remember(&self, pieces: Vec<Piece>) -> Result<(), NotKept> {
+        let delivery = Delivery {
+            pieces,
+            ..Delivery::default()
+        };
+        self.keeper.keep(delivery).await.map(drop)
+    }
+
+    /// All pieces that the source remembers.
+    ///
+    /// # Errors
+    /// What the store cannot read.
+    pub fn pieces(&self) -> Result<Vec<(String, Vec<u8>)>, NotKept> {
+        self.keeper.pieces()
     }
 
     /// What the source remembers; it outlives restarts, and changes of the block but to `name`.
@@ -156,6 +190,13 @@ impl Context {
     /// metrics and `list sources`, logged now and then. It is no trouble of the door.
     pub fn refused(&self, why: &'static str, count: u64, whose: &str) {
         self.keeper.refused(why, count, whose);
+    }
+
+    /// So many events were about something whose name is not known; counted.
+    pub fn unknown(&self, events: u64) {
+        if events > 0 {
+            self.keeper.unknown(events);
+        }
     }
 
     /// Waits until the door is to close.

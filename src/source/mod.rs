@@ -7,6 +7,7 @@
 pub mod amqp;
 pub mod amqp_listen;
 pub mod asked;
+pub mod bbdo;
 pub mod block;
 pub mod context;
 pub mod cron;
@@ -36,6 +37,7 @@ pub const ALL: &[&dyn Source] = &[
     &amqp::Amqp,
     &amqp_listen::AmqpListen,
     &snmp::Snmp,
+    &bbdo::Bbdo,
 ];
 
 /// Keeps what could not be decoded: the bytes become the body, the reason goes into `meta`.

@@ -52,6 +52,11 @@ impl Plan {
     pub fn memory_name(&self) -> String {
         format!("source/{}/{}/{}", self.channel, self.kind, self.name)
     }
+
+    /// What begins the names under which the store keeps what it remembers in pieces.
+    pub fn pieces_name(&self) -> String {
+        format!("pieces/{}/{}/{}/", self.channel, self.kind, self.name)
+    }
 }
 
 impl PartialEq for Plan {

@@ -297,6 +297,22 @@ impl Store {
         self.shared().bytes(&keys::plain(keys::MARK, name))
     }
 
+    /// All that the server remembers under names that begin with `prefix`: the rest of each name,
+    /// and what stands there.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn marks(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let prefix = keys::plain(keys::MARK, prefix);
+        let pairs = self.scan(&prefix, &[], usize::MAX)?;
+        let mark = |(key, bytes): Pair| {
+            let content = self.shared().content(record::decode(&key, &bytes)?)?;
+            let name = String::from_utf8_lossy(&key[prefix.len()..]).into_owned();
+            Ok((name, content))
+        };
+        pairs.into_iter().map(mark).collect()
+    }
+
     /// The flows and channels that are paused.
     ///
     /// # Errors

@@ -217,6 +217,10 @@ impl Keeper for Shelf {
         Ok(self.memory.lock().unwrap().clone())
     }
 
+    fn pieces(&self) -> Result<Vec<(String, Vec<u8>)>, NotKept> {
+        Ok(Vec::new())
+    }
+
     fn http(&self) -> Client {
         Client::default()
     }
@@ -226,6 +230,8 @@ impl Keeper for Shelf {
     }
 
     fn up(&self) {}
+
+    fn unknown(&self, _: u64) {}
 
     fn trouble(&self, why: &str) {
         self.troubles.lock().unwrap().push(why.to_owned());

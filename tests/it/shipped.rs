@@ -30,6 +30,7 @@ const EXAMPLES: &[&str] = &[
     "examples/icinga",
     "examples/alertmanager",
     "examples/kompira",
+    "examples/centreon",
 ];
 
 fn root() -> PathBuf {

@@ -10,7 +10,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "what everything speaks of",
         &[
             "error", "event", "secret", "clock", "duration", "memory", "encoding", "document",
-            "hex", "stop",
+            "hex", "stop", "tls",
         ],
     ),
     ("the wire of a broker", &["amqp"]),
@@ -155,6 +155,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("notify", &["src/cli/serve.rs"]),
     ("croner", &["src/source/cron"]),
     ("imap_proto", &["src/source/imap/"]),
+    ("prost", &["src/source/bbdo"]),
 ];
 
 /// Lines that one file may have.

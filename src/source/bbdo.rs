@@ -1,0 +1,242 @@
+//! `kind = "bbdo"`: a Centreon Broker or Engine sends its events here, as to another Broker.
+//!
+//! Invariant: an event is acknowledged once it is on disk; what was not is sent again by the Broker
+//! when it comes back, and recognised.
+
+pub mod again;
+mod checksum;
+pub mod decode;
+pub mod field;
+pub mod frame;
+pub mod handshake;
+mod keys;
+mod legacy;
+mod message;
+pub mod names;
+pub mod peer;
+mod reader;
+mod rules;
+pub mod session;
+pub mod squeeze;
+mod table;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use self::handshake::Version;
+use self::keys::{Place, Wish};
+use self::peer::{GREETING_MAX, Peer};
+use self::reader::House;
+use self::session::Session;
+use super::{Block, Context, Door, Opened, Source, Trouble};
+use crate::action::http;
+use crate::error::Diagnostic;
+
+/// Brokers and Engines that one source talks to at the same time.
+pub const PEERS_MAX: usize = 1_000;
+/// A silent connection is tried after this time, and given up if nobody answers.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// A Broker that is away is called again after this long at first, doubling …
+const CALL_AGAIN_MIN: Duration = Duration::from_secs(1);
+/// … up to this.
+const CALL_AGAIN_MAX: Duration = Duration::from_secs(60);
+/// How long a call may take.
+const CALL_MAX: Duration = Duration::from_secs(10);
+
+/// The kind.
+pub struct Bbdo;
+
+impl Source for Bbdo {
+    fn name(&self) -> &'static str {
+        "bbdo"
+    }
+
+    fn about(&self) -> &'static str {
+        "a Centreon Broker or Engine sends its events here, as to another Broker"
+    }
+
+    fn example(&self) -> &'static str {
+        "listen = \"127.0.0.1:5669\"\n[source.filter]\n\
+        accepted_elements = [\"host_status\", \"service_status\", \"acknowledgement\"]"
+    }
+
+    fn read(&self, block: &Block<'_>) -> Result<Arc<dyn Door>, Diagnostic> {
+        Ok(Arc::new(Receiving(Arc::new(keys::read(block)?))))
+    }
+}
+
+struct Receiving(Arc<Wish>);
+
+impl Door for Receiving {
+    fn place(&self) -> String {
+        match &self.0.place {
+            Place::Listen(address) => format!("tcp {address}"),
+            Place::Connect(remote, _) => format!("to {remote}"),
+        }
+    }
+
+    fn check(&self, _http: &http::Client) -> Result<(), String> {
+        let acceptor = self.0.acceptor().map(drop);
+        let tls = acceptor.and_then(|()| self.0.connector().map(drop));
+        tls.map_err(|why| why.to_string())
+    }
+
+    fn run<'a>(&'a self, context: &'a Context) -> Opened<'a> {
+        match &self.0.place {
+            Place::Listen(address) => Box::pin(self.listen(context, *address)),
+            Place::Connect(remote, version) => Box::pin(self.call(context, remote, *version)),
+        }
+    }
+}
+
+impl Receiving {
+    fn house(&self, context: &Context) -> Result<House, Trouble> {
+        Ok(House::new(Arc::clone(&self.0), context.pieces()?))
+    }
+
+    async fn listen(&self, context: &Context, address: SocketAddr) -> Result<(), Trouble> {
+        let house = self.house(context)?;
+        let socket = TcpListener::bind(address).await;
+        let socket = socket.map_err(|why| Trouble(format!("cannot listen on {address}: {why}")))?;
+        let tls = self.0.acceptor().map_err(|why| Trouble(why.to_string()))?;
+        context.up();
+        let mut peers = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = socket.accept(), if peers.len() < PEERS_MAX => accepted,
+                Some(_) = peers.join_next() => continue,
+                () = context.stopped() => break,
+            };
+            match accepted {
+                Ok(accepted) => drop(
+                    peers.spawn(
+                        Answering {
+                            context: context.clone(),
+                            house: house.clone(),
+                            tls: tls.clone(),
+                        }
+                        .answer(accepted),
+                    ),
+                ),
+                Err(why) => {
+                    context.trouble(&format!("cannot accept a connection: {why}"));
+                    context.pause(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        while peers.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    /// Calls a Broker that keeps events until it is called, again and again.
+    async fn call(&self, context: &Context, remote: &str, version: Version) -> Result<(), Trouble> {
+        let house = self.house(context)?;
+        let tls = self.0.connector().map_err(|why| Trouble(why.to_string()))?;
+        context.up();
+        let mut wait = CALL_AGAIN_MIN;
+        loop {
+            let mut peer = Peer {
+                context,
+                address: remote.to_owned(),
+                session: Session::beginning(self.0.layers(), version),
+                reader: house.reader(remote.to_owned(), context.clock().clone()),
+            };
+            match call(&mut peer, tls.as_ref()).await {
+                Err(why) if !context.is_stopping() => context.trouble(&why.0),
+                _ => {}
+            }
+            wait = match peer.session.taken() {
+                0 => (wait * 2).min(CALL_AGAIN_MAX),
+                _ => CALL_AGAIN_MIN,
+            };
+            if !context.pause(wait).await {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What a conversation with a Broker that connected needs.
+struct Answering {
+    context: Context,
+    house: House,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Answering {
+    async fn answer(self, (stream, address): (TcpStream, SocketAddr)) {
+        let context = &self.context;
+        let mut peer = Peer {
+            context,
+            address: address.to_string(),
+            session: Session::answering(self.house.wish.layers()),
+            reader: self
+                .house
+                .reader(address.to_string(), context.clock().clone()),
+        };
+        match converse(&mut peer, stream, self.tls).await {
+            Err(why) if !context.is_stopping() => context.trouble(&why.0),
+            _ => tracing::debug!(%address, "a Broker left"),
+        }
+    }
+}
+
+async fn converse(
+    peer: &mut Peer<'_>,
+    mut stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+) -> Result<(), Trouble> {
+    prepare(&stream);
+    peer.greet(&mut stream).await?;
+    peer.context.up();
+    let Some(tls) = tls else {
+        return peer.hear(&mut stream).await;
+    };
+    match timeout(GREETING_MAX, tls.accept(stream)).await {
+        Ok(Ok(mut stream)) => peer.hear(&mut stream).await,
+        Ok(Err(why)) => Err(peer.trouble(&format!("TLS failed: {why}"))),
+        Err(_) => Err(peer.trouble("TLS took too long")),
+    }
+}
+
+async fn call(peer: &mut Peer<'_>, tls: Option<&TlsConnector>) -> Result<(), Trouble> {
+    let connected = tokio::select! {
+        connected = timeout(CALL_MAX, TcpStream::connect(&peer.address)) => connected,
+        () = peer.context.stopped() => return Ok(()),
+    };
+    let mut stream = match connected {
+        Ok(stream) => stream.map_err(|why| peer.trouble(&format!("cannot connect: {why}")))?,
+        Err(_) => return Err(peer.trouble("cannot connect: nobody answers")),
+    };
+    prepare(&stream);
+    peer.greet(&mut stream).await?;
+    peer.context.up();
+    let Some(tls) = tls else {
+        return peer.hear(&mut stream).await;
+    };
+    let host = peer.address.rsplit_once(':').map_or("", |(host, _)| host);
+    let host = host.trim_matches(['[', ']']).to_owned();
+    let name = ServerName::try_from(host).map_err(|why| peer.trouble(&why.to_string()))?;
+    match timeout(GREETING_MAX, tls.connect(name, stream)).await {
+        Ok(Ok(mut stream)) => peer.hear(&mut stream).await,
+        Ok(Err(why)) => Err(peer.trouble(&format!("TLS failed: {why}"))),
+        Err(_) => Err(peer.trouble("TLS took too long")),
+    }
+}
+
+/// An idle conversation carries nothing, so only the network can tell that the peer is gone.
+fn prepare(stream: &TcpStream) {
+    use rustix::net::sockopt;
+    let _ = stream.set_nodelay(true);
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, KEEPALIVE);
+    let _ = sockopt::set_tcp_keepintvl(stream, KEEPALIVE);
+}

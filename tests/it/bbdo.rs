@@ -1,0 +1,634 @@
+//! A Broker, played back, at the door of the real server: cut, killed, silent, packed and encrypted.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::{Value as Json, json};
+use vigie::source::bbdo::frame::{Deframer, Frame, Label};
+use vigie::source::bbdo::handshake::{Greeting, Layers, Version};
+use vigie::source::bbdo::squeeze::{Unpacker, pack};
+
+use crate::bbdo_frames::{frames, recording};
+use crate::house::{House, Running, stderr, wait_for};
+use crate::peers::free_port;
+use crate::sources::{events, row};
+
+const TLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls");
+
+trait Stream: Read + Write {}
+impl<S: Read + Write> Stream for S {}
+
+/// One connection of a Broker.
+struct Broker {
+    stream: Box<dyn Stream>,
+    deframer: Deframer,
+    unpacker: Option<Unpacker>,
+    /// Events that were acknowledged on it.
+    acknowledged: u32,
+}
+
+fn connect(port: u16) -> TcpStream {
+    let stream = wait_for("the door", || TcpStream::connect(("127.0.0.1", port)).ok());
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    stream
+}
+
+impl Broker {
+    fn new(stream: impl Stream + 'static) -> Broker {
+        Broker {
+            stream: Box::new(stream),
+            deframer: Deframer::default(),
+            unpacker: None,
+            acknowledged: 0,
+        }
+    }
+
+    /// Connects and says `greeting`.
+    fn greet(port: u16, greeting: &Frame) -> Broker {
+        let mut broker = Broker::new(connect(port));
+        broker.send(&greeting.packets());
+        let answer = broker.hear().unwrap();
+        let (ours, theirs) = (Greeting::read(greeting), Greeting::read(&answer));
+        assert_eq!(ours.unwrap().version, theirs.unwrap().version);
+        broker
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        match self.unpacker {
+            Some(_) => self.stream.write_all(&pack(bytes)).unwrap(),
+            None => self.stream.write_all(bytes).unwrap(),
+        }
+    }
+
+    /// The next frame; `None` once the other end has closed.
+    fn hear(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.deframer.take().unwrap() {
+                return Some(frame);
+            }
+            let mut bytes = [0; 4_096];
+            let count = self
+                .stream
+                .read(&mut bytes)
+                .ok()
+                .filter(|count| *count > 0)?;
+            match &mut self.unpacker {
+                None => self.deframer.push(&bytes[..count]),
+                Some(unpacker) => {
+                    unpacker.push(&bytes[..count]);
+                    while let Some(plain) = unpacker.take().unwrap() {
+                        self.deframer.push(&plain);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hears one acknowledgement; false if there is none any more.
+    fn hear_acknowledgement(&mut self) -> bool {
+        let Some(frame) = self.hear() else {
+            return false;
+        };
+        assert_eq!((frame.label.category, frame.label.element), (2, 2));
+        self.acknowledged += u32::from_be_bytes(frame.payload[..].try_into().unwrap());
+        true
+    }
+
+    fn is_acknowledged(&mut self, events: usize) {
+        while (self.acknowledged as usize) < events {
+            assert!(
+                self.hear_acknowledgement(),
+                "closed at {}",
+                self.acknowledged
+            );
+        }
+        assert_eq!(self.acknowledged as usize, events);
+    }
+}
+
+/// Everything that a Broker says.
+const ALL: &str = "[source.filter]
+accepted_categories = [\"*\"]
+accepted_elements = [\"*\"]
+hard_only = false
+acknowledged = true
+in_downtime = true
+flapping = true
+skip_anon_events = false
+host_status = [0, 1, 2, 4]
+service_status = [0, 1, 2, 3, 4]
+enable_host_status_dedup = false
+enable_service_status_dedup = false
+";
+
+fn house(keys: &str) -> (House, u16) {
+    house_with(&format!("{keys}{ALL}"))
+}
+
+fn house_with(keys: &str) -> (House, u16) {
+    let port = free_port();
+    let house = House::new();
+    let block = format!("[[source]]\nkind = \"bbdo\"\nlisten = \"127.0.0.1:{port}\"\n{keys}");
+    house.channel("centreon", &block);
+    (house, port)
+}
+
+fn greeting(recorded: &str) -> Frame {
+    frames(&recording(recorded)).remove(0)
+}
+
+/// A status of the younger generation, checked at `last_check`.
+fn status(last_check: u64) -> Frame {
+    let mut payload = vec![0x08, 101, 0x10, 100, 0x28, 2, 0x30, 1, 0xA8, 1];
+    let mut rest = last_check;
+    while rest >= 0x80 {
+        payload.push(0x80 | (rest & 0x7F) as u8);
+        rest >>= 7;
+    }
+    payload.push(rest as u8);
+    payload.extend([0x72, 9]);
+    payload.extend("障害 €".as_bytes()[..9].iter());
+    Frame {
+        label: Label::new(1, 29),
+        payload,
+    }
+}
+
+fn packets(frames: &[Frame]) -> Vec<u8> {
+    frames.iter().flat_map(Frame::packets).collect()
+}
+
+fn kept(server: &Running, wanted: usize) -> Vec<Json> {
+    wait_for(&format!("{wanted} events"), || {
+        let channels = server.get("channels");
+        (channels["channels"][0]["kept"] == json!(wanted)).then_some(())
+    });
+    events(server, "centreon")
+}
+
+fn last_error(server: &Running) -> String {
+    let row = row(server, "centreon/bbdo").unwrap();
+    row["last_error"].as_str().unwrap_or("").to_owned()
+}
+
+#[test]
+fn recordings_of_both_generations_become_events_and_are_acknowledged() {
+    for name in ["A200.c1", "A301.c1", "E200.c1", "E301.c1"] {
+        let (house, port) = house("");
+        let server = house.serve();
+        let sent = frames(&recording(name));
+        let said = sent.iter().filter(|one| one.label.category != 2).count();
+        let mut broker = Broker::greet(port, &sent[0]);
+        for frame in &sent[1..] {
+            broker.send(&frame.packets());
+        }
+        broker.is_acknowledged(said);
+        let is_stopped = matches!(
+            sent.last().unwrap().label,
+            Label {
+                category: 2,
+                element: 3 | 9,
+                ..
+            }
+        );
+        if is_stopped {
+            // The stop is answered even if there is nothing left to acknowledge.
+            let row = row(&server, "centreon/bbdo").unwrap();
+            assert_eq!(row["state"], "up", "{row}");
+        }
+        let row = row(&server, "centreon/bbdo").unwrap();
+        assert_eq!(
+            row["events"].as_u64(),
+            Some(events(&server, "centreon").len() as u64)
+        );
+        let first = server.get("events/centreon%2F1");
+        assert_eq!(first["body"]["kind"], "instance_broadcast", "{first}");
+        assert_eq!(first["meta"]["source"], "bbdo");
+        assert_eq!(first["meta"]["source_id"], 1);
+        let all = events(&server, "centreon");
+        let kinds = ["service_status", "host", "service", "instance"];
+        for kind in kinds {
+            assert!(
+                all.iter().any(|body| body["kind"] == kind),
+                "{name}: {kind}"
+            );
+        }
+        assert_eq!(server.stop(), Some(0));
+    }
+}
+
+#[test]
+fn a_stop_is_answered_even_if_nothing_is_left_to_acknowledge() {
+    for element in [3, 9] {
+        let (house, port) = house("");
+        let server = house.serve();
+        let mut broker = Broker::greet(port, &greeting("A301.c1"));
+        let stop = Frame {
+            label: Label::new(2, element),
+            payload: Vec::new(),
+        };
+        broker.send(&stop.packets());
+        assert!(broker.hear_acknowledgement());
+        assert_eq!(broker.acknowledged, 0);
+        broker.send(&packets(&[status(1), stop]));
+        broker.is_acknowledged(1);
+        drop(server);
+    }
+}
+
+#[test]
+fn what_is_sent_again_after_a_cut_is_one_event() {
+    let (house, port) = house("");
+    let server = house.serve();
+    let all: Vec<Frame> = (1..=40).map(status).collect();
+    let mut broker = Broker::greet(port, &greeting("A301.c1"));
+    let bytes = packets(&all[..20]);
+    // In the middle of the last one, which is therefore not acknowledged.
+    broker.send(&bytes[..bytes.len() - 5]);
+    broker.is_acknowledged(19);
+    drop(broker);
+    // A Broker that lost all acknowledgements.
+    let mut broker = Broker::greet(port, &greeting("A301.c1"));
+    broker.send(&packets(&all));
+    broker.is_acknowledged(40);
+    let bodies = kept(&server, 40);
+    let times: Vec<i64> = bodies
+        .iter()
+        .map(|body| body["last_check"].as_i64().unwrap())
+        .collect();
+    assert_eq!(times, (1..=40).collect::<Vec<i64>>());
+    // The same bytes twice in one conversation are two events: a downtime that came and went.
+    broker.send(&packets(&[status(41), status(42), status(41)]));
+    broker.is_acknowledged(43);
+    kept(&server, 43);
+    let mut broker = Broker::greet(port, &greeting("A301.c1"));
+    broker.send(&packets(&[status(41), status(42), status(41)]));
+    broker.is_acknowledged(3);
+    kept(&server, 43);
+}
+
+#[test]
+fn nothing_that_was_acknowledged_is_lost_by_kill_9() {
+    const ALL: usize = 1_500;
+    let (house, port) = house("");
+    let all: Vec<Frame> = (1..=ALL as u64).map(status).collect();
+    let mut safe = 0;
+    for round in 1.. {
+        let server = house.serve();
+        let mut broker = Broker::greet(port, &greeting("A301.c1"));
+        let rest = packets(&all[safe..]);
+        let pause = (round * 7_919) % rest.len().max(1);
+        let early = round < 6;
+        broker.send(&rest[..if early { pause } else { rest.len() }]);
+        match early {
+            // After the first word or two of it, the rest being on its way.
+            true => {
+                while broker.acknowledged == 0 && pause > 3_000 && broker.hear_acknowledgement() {}
+            }
+            false => broker.is_acknowledged(ALL - safe),
+        }
+        safe += broker.acknowledged as usize;
+        if early {
+            server.kill();
+            continue;
+        }
+        let bodies = kept(&server, ALL);
+        let times: Vec<u64> = bodies
+            .iter()
+            .map(|body| body["last_check"].as_u64().unwrap())
+            .collect();
+        assert_eq!(times, (1..=ALL as u64).collect::<Vec<u64>>());
+        break;
+    }
+}
+
+#[test]
+fn a_full_channel_withholds_acknowledgements_and_loses_nothing() {
+    let (house, port) = house("");
+    let text = std::fs::read_to_string(house.path("channels/centreon.toml")).unwrap();
+    house.channel("centreon", &format!("depth_max = 30\n{text}"));
+    house.flow("centreon/look", "print(event.last_check);");
+    let server = house.serve();
+    assert!(server.verb(&["pause", "centreon"]).status.success());
+    let all: Vec<Frame> = (1..=70).map(status).collect();
+    let socket = connect(port);
+    let probe = socket.try_clone().unwrap();
+    let mut broker = Broker::new(socket);
+    broker.send(&greeting("A301.c1").packets());
+    broker.hear().unwrap();
+    broker.send(&packets(&all));
+    wait_for("the channel to be full", || {
+        last_error(&server).contains("full").then_some(())
+    });
+    kept(&server, 30);
+    probe.set_nonblocking(true).unwrap();
+    let early = probe.peek(&mut [0]).map_err(|why| why.kind());
+    assert_eq!(early, Err(std::io::ErrorKind::WouldBlock));
+    probe.set_nonblocking(false).unwrap();
+    assert!(server.verb(&["resume", "centreon"]).status.success());
+    broker.is_acknowledged(70);
+    kept(&server, 70);
+}
+
+#[test]
+fn who_is_no_broker_is_sent_away() {
+    let (house, port) = house("");
+    let server = house.serve();
+    let began = Instant::now();
+    let mut silent = Broker::new(connect(port));
+    for bytes in [
+        &b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..],
+        &packets(&[status(1)]),
+    ] {
+        let mut foreign = Broker::new(connect(port));
+        foreign.send(bytes);
+        assert_eq!(foreign.hear(), None);
+        wait_for("the complaint", || {
+            last_error(&server)
+                .contains("did not begin with its BBDO version")
+                .then_some(())
+        });
+    }
+    assert_eq!(silent.hear(), None);
+    assert!(
+        began.elapsed() >= Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
+    wait_for("the complaint", || {
+        last_error(&server)
+            .contains("did not say its version in 3 s")
+            .then_some(())
+    });
+    // The door stands, and a Broker gets in.
+    let mut broker = Broker::greet(port, &greeting("A200.c1"));
+    broker.send(&status(1).packets());
+    broker.is_acknowledged(1);
+}
+
+#[test]
+fn garbage_in_the_stream_is_passed_over_and_told() {
+    let (house, port) = house("");
+    let server = house.serve();
+    let mut broker = Broker::greet(port, &greeting("A301.c1"));
+    let mut broken = status(2).packets();
+    broken[1] ^= 1;
+    broker.send(&[status(1).packets(), broken, status(3).packets()].concat());
+    broker.is_acknowledged(2);
+    wait_for("the complaint", || {
+        last_error(&server)
+            .contains("bytes that are no BBDO")
+            .then_some(())
+    });
+    assert_eq!(kept(&server, 2)[1]["last_check"], 3);
+    // What came before it is kept, however much of it there is.
+    broker.send(&[status(4).packets(), vec![0x55; 400_000]].concat());
+    broker.is_acknowledged(3);
+    assert_eq!(broker.hear(), None);
+}
+
+#[test]
+fn a_broker_that_waits_to_be_called_is_called_again_and_again() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let house = House::new();
+    house.channel(
+        "centreon",
+        &format!("[[source]]\nkind = \"bbdo\"\nconnect = \"{address}\"\n{ALL}"),
+    );
+    let server = house.serve();
+    assert_eq!(server.ask("/readyz", &[], None).text, "ready\n");
+    for round in 1..=2 {
+        let (stream, _) = socket.accept().unwrap();
+        let mut broker = Broker::new(stream);
+        let offer = Greeting::read(&broker.hear().unwrap()).unwrap();
+        assert_eq!(offer.version, Version::YOUNGEST);
+        broker.send(&greeting("A301.c1").packets());
+        broker.send(&packets(&[status(1), status(2), status(2 + round)]));
+        broker.is_acknowledged(3);
+    }
+    kept(&server, 4);
+    // One that speaks another generation: what to do is said.
+    let (stream, _) = socket.accept().unwrap();
+    let mut broker = Broker::new(stream);
+    broker.hear().unwrap();
+    broker.send(&greeting("A200.c1").packets());
+    assert_eq!(broker.hear(), None);
+    wait_for("the advice", || {
+        last_error(&server)
+            .contains("set `version` to the peer's")
+            .then_some(())
+    });
+}
+
+#[test]
+fn tls_lies_beneath_compression() {
+    let keys = format!("tls_cert = \"{TLS}/server.pem\"\ntls_key = \"{TLS}/server.key\"\n");
+    let (house, port) = house(&keys);
+    let server = house.serve();
+    let layers = Layers {
+        tls: true,
+        compression: true,
+    };
+    let greeting = Greeting::frame(Version::YOUNGEST, layers);
+    let mut stream = connect(port);
+    stream.write_all(&greeting.packets()).unwrap();
+    // Not a byte of what comes after the greeting may be read without TLS.
+    let mut answer = vec![0; greeting.packets().len()];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, greeting.packets());
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(format!("{TLS}/ca.pem")).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let client = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut broker = Broker::new(StreamOwned::new(client, stream));
+    broker.unpacker = Some(Unpacker::default());
+    let all: Vec<Frame> = (1..=9).map(status).collect();
+    broker.send(&packets(&all));
+    broker.is_acknowledged(9);
+    kept(&server, 9);
+    // Who does not offer it is told what to set.
+    let mut clear = Broker::new(connect(port));
+    clear.send(&self::greeting("A301.c1").packets());
+    assert_eq!(clear.hear(), None);
+    wait_for("the advice", || {
+        last_error(&server)
+            .contains("does not offer TLS")
+            .then_some(())
+    });
+}
+
+#[test]
+fn names_are_joined_and_known_after_kill_9() {
+    let (house, port) = house("");
+    let server = house.serve();
+    let sent = frames(&recording("E301.c1"));
+    let is_status = |frame: &&Frame| matches!(frame.label.element, 29 | 32);
+    let (status, rest): (Vec<&Frame>, Vec<&Frame>) = sent[1..]
+        .iter()
+        .filter(|frame| frame.label.category != 2)
+        .partition(is_status);
+    let mut broker = Broker::greet(port, &sent[0]);
+    for frame in &rest {
+        broker.send(&frame.packets());
+    }
+    broker.is_acknowledged(rest.len());
+    server.kill();
+    let server = house.serve();
+    let mut broker = Broker::greet(port, &sent[0]);
+    for frame in &status {
+        broker.send(&frame.packets());
+    }
+    broker.is_acknowledged(status.len());
+    let all = events(&server, "centreon");
+    let of = |kind: &str| {
+        all.iter()
+            .filter(|body| body["kind"] == kind)
+            .collect::<Vec<_>>()
+    };
+    let (hosts, services) = (of("host_status"), of("service_status"));
+    assert_eq!(hosts.len() + services.len(), status.len());
+    for body in hosts.iter().chain(&services) {
+        let name = body["host_name"].as_str().unwrap();
+        assert!(["srv-web-01", "sw-core-02"].contains(&name), "{body}");
+        assert_eq!(body["poller"], "Central", "{body}");
+    }
+    for body in &services {
+        assert_ne!(body["service_description"], "unknown", "{body}");
+    }
+    let web = hosts
+        .iter()
+        .find(|body| body["host_name"] == "srv-web-01")
+        .unwrap();
+    assert_eq!(
+        web["host_groups"],
+        json!(["Europe", "Linux-Servers"]),
+        "{web}"
+    );
+    assert_eq!(web["host_severity"], 3, "{web}");
+    let disk = services
+        .iter()
+        .find(|body| body["service_description"] == "Disk-/var");
+    assert_eq!(disk.unwrap()["service_groups"], json!(["Disks"]));
+    // Changed while the Engine ran.
+    assert_eq!(disk.unwrap()["service_severity"], 4);
+    // What has no definition is said to be unknown, and is an event all the same.
+    let mut broker = Broker::greet(port, &sent[0]);
+    broker.send(&self::status(1).packets());
+    broker.is_acknowledged(1);
+    let last = events(&server, "centreon").pop().unwrap();
+    assert_eq!(last["service_description"], "unknown", "{last}");
+    let metrics = server.ask("/metrics", &[], None).text;
+    let counted = "vigie_source_unknown_names_total{source=\"centreon/bbdo\",kind=\"bbdo\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[test]
+fn what_a_filter_does_not_want_is_acknowledged_and_not_kept() {
+    let hard = |keys: &str| {
+        let (house, port) = house_with(&format!("[source.filter]\n{keys}"));
+        let server = house.serve();
+        let sent = frames(&recording("E301.c1"));
+        let said = sent.iter().filter(|one| one.label.category != 2).count();
+        let mut broker = Broker::greet(port, &sent[0]);
+        broker.send(&packets(&sent[1..sent.len() - 1]));
+        broker.send(&sent[sent.len() - 1].packets());
+        broker.is_acknowledged(said);
+        events(&server, "centreon")
+    };
+    let all = hard("");
+    assert!(!all.is_empty());
+    for body in &all {
+        assert!(["host_status", "service_status"].contains(&body["kind"].as_str().unwrap()));
+        assert_eq!(body["state_type"], 1, "{body}");
+        assert_eq!(body["acknowledged"], false, "{body}");
+        assert_eq!(body["scheduled_downtime_depth"], 0, "{body}");
+        let changed = body["last_hard_state_change"].as_i64().unwrap();
+        let late = (changed - body["last_check"].as_i64().unwrap()).abs();
+        assert!(late <= 20, "{body}");
+    }
+    let count = |keys: &str| hard(keys).len();
+    let web = |body: &&Json| body["host_name"] == "srv-web-01";
+    assert_eq!(
+        count("accepted_hosts = [\"^srv-\"]"),
+        all.iter().filter(web).count()
+    );
+    let linux = count("accepted_hostgroups = [\"Linux-Servers\"]");
+    let others = count("rejected_hostgroups = [\"Linux-Servers\"]");
+    assert_eq!(linux + others, all.len());
+    assert_eq!(count("accepted_pollers = [\"Nowhere\"]"), 0);
+    assert_eq!(count("accepted_pollers = [\"*\"]"), all.len());
+    assert_eq!(count("host_severity_threshold = 0"), 0);
+    let soft = count(
+        "hard_only = false\nenable_service_status_dedup = false\nenable_host_status_dedup = false",
+    );
+    assert!(soft > all.len(), "{soft} {}", all.len());
+    let elements = "accepted_elements = [\"acknowledgement\", \"downtime\"]\n";
+    let told = hard(elements);
+    assert!(told.iter().any(|body| body["kind"] == "downtime"));
+    let author = told[0]["author"].as_str().unwrap();
+    let mine = told.iter().filter(|body| body["author"] == author).count();
+    assert_eq!(
+        count(&format!("{elements}accepted_authors = [\"{author}\"]")),
+        mine
+    );
+}
+
+#[test]
+fn every_mistake_in_a_block_is_told_with_its_place_and_advice() {
+    let wrong = [
+        ("listn = \"[::]:5669\"", "3:1", "did you mean `listen`?"),
+        ("listen = \"5669\"", "3:10", "for example [::]:5669"),
+        ("listen = \"[::]:1\"\nconnect = \"a:1\"", "4:11", "not both"),
+        ("connect = \"central\"", "3:11", "no host and port"),
+        (
+            "connect = \"a:1\"\nversion = \"4.0.0\"",
+            "4:11",
+            "2.0.0, 3.0.0 or 3.0.1",
+        ),
+        ("version = \"3.0.0\"", "3:11", "goes with `connect`"),
+        ("tls_cert = \"a.pem\"", "3:12", "`tls_cert` needs `tls_key`"),
+        ("tls_ca = \"a.pem\"", "3:10", "goes with `connect`"),
+        (
+            "tls_client_ca = \"a.pem\"",
+            "3:17",
+            "needs `tls_cert` and `tls_key`",
+        ),
+        ("listen = \"[::]:5669\"", "3:10", "`plaintext = true`"),
+        (
+            "tls_cert = \"a.pem\"\ntls_key = \"a.key\"",
+            "",
+            "a.pem for TLS",
+        ),
+    ];
+    for (block, place, message) in wrong {
+        let house = House::new();
+        house.channel(
+            "centreon",
+            &format!("[[source]]\nkind = \"bbdo\"\n{block}\n"),
+        );
+        let output = house.run(&["check"]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(78), "{block}: {said}");
+        assert!(said.contains(message), "{block}: {said}");
+        assert!(
+            place.is_empty() || said.contains(&format!("centreon.toml:{place}")),
+            "{block}: {said}"
+        );
+    }
+}
