@@ -1,12 +1,14 @@
 //! A real Nagios and a real Icinga, with the files of our examples, tell their webhooks; and the lines
 //! of the house for people who come from Kompira.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
-use crate::house::{House, Running};
+use crate::house::{House, PATIENCE, Running};
 use crate::peers::icinga::Icinga;
 use crate::peers::nagios::Nagios;
 
@@ -19,12 +21,23 @@ fn example(file: &str, server: &Running) -> String {
     text.replace("http://127.0.0.1:8780", &server.url)
 }
 
-/// The next event of `alert`, for which somebody waits.
+/// The next event of `alert`, counted in each test by itself.
 fn next(server: &Running, log: &dyn Fn() -> String) -> Json {
-    let path = "/api/v1/channels/alert/receive?wait=60s";
-    let answered = server.ask(path, &[], Some(b""));
-    assert_eq!(answered.status, 200, "{answered:?}\n{}", log());
-    answered.json()["body"].clone()
+    thread_local! {
+        static SEEN: Cell<u64> = const { Cell::new(0) };
+    }
+    let number = SEEN.get() + 1;
+    SEEN.set(number);
+    let path = format!("/api/v1/events/alert%2F{number}");
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let answered = server.ask(&path, &[], None);
+        if answered.status == 200 {
+            return answered.json()["body"].clone();
+        }
+        assert!(Instant::now() < until, "{answered:?}\n{}", log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn keys<'a>(event: &'a Json, keys: [&str; 4]) -> [&'a str; 4] {

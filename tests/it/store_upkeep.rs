@@ -440,6 +440,7 @@ fn what_hangs_on_lost_rows_is_put_aside_and_said() {
         batch.take(&super::store::id("alert/9"), "pop");
         batch.put_timer(at(5), &run("alert/7/open"), 1);
         batch.put_timer(at(5), &run("alert/8/open"), 1);
+        batch.put_wait(&run("alert/8/open"), b"an ack".to_vec());
     });
     let order: Vec<_> = store
         .runs(None, 99)
