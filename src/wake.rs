@@ -46,9 +46,10 @@ impl Conductor {
                 return Ok(None);
             }
         };
-        self.waits.settle(&mut wait);
         work.seat.take_notes(&mut work.journal, self.clock.now());
         let mut batch = self.pending(work)?;
+        // Only now: a run whose journal cannot be kept does not lie down.
+        self.waits.settle(&mut wait);
         let record = wait.encode().map_err(|why| StoreError::TooLarge {
             what: format!("what {} waits for", wait.run),
             limit: why.to_string(),
