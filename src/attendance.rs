@@ -270,7 +270,7 @@ impl Attendance {
 
     /// Has a run that is on disk go on: by its flow's dispatcher, or by itself if the flow is gone.
     pub fn take_up(&self, run: RunId) {
-        let path = format!("{}/{}", run.event().channel, run.flow());
+        let path = run.flow_path();
         let woken = lock(&self.attended).get(&path).map(|one| one.woken.clone());
         let Some(run) = woken.map_or(Some(run.clone()), |woken| {
             woken.send(run).err().map(|unsent| unsent.0)
@@ -340,12 +340,11 @@ impl Attended {
 /// Runs that the last process left, by flow; those in `found` wait and are not at work.
 fn left(runs: Vec<RunId>, found: &Found) -> BTreeMap<String, Left> {
     let mut left: BTreeMap<String, Left> = BTreeMap::new();
-    let path = |run: &RunId| format!("{}/{}", run.event().channel, run.flow());
     for run in runs.into_iter().filter(|run| !found.runs.contains(run)) {
-        left.entry(path(&run)).or_default().runs.push(run);
+        left.entry(run.flow_path()).or_default().runs.push(run);
     }
     for (trouble, run) in &found.troubles {
-        let troubles = &mut left.entry(path(run)).or_default().troubles;
+        let troubles = &mut left.entry(run.flow_path()).or_default().troubles;
         troubles.push((trouble.clone(), run.clone()));
     }
     for one in left.values_mut() {

@@ -116,11 +116,10 @@ impl Value {
             Value::Bytes(bytes) => Json::String(STANDARD.encode(&**bytes)),
             Value::Secret(_) => Json::String("***".to_owned()),
             Value::List(items) => Json::Array(items.iter().map(Value::to_json).collect()),
-            Value::Map(map) => Json::Object(
-                map.iter()
-                    .map(|(name, value)| (name.clone(), value.to_json()))
-                    .collect(),
-            ),
+            Value::Map(map) => {
+                let field = |(name, value): (&String, &Value)| (name.clone(), value.to_json());
+                Json::Object(map.iter().map(field).collect())
+            }
         }
     }
 
@@ -221,12 +220,8 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 
 impl<const N: usize> From<[(&str, Value); N]> for Value {
     fn from(pairs: [(&str, Value); N]) -> Value {
-        Value::Map(
-            pairs
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
-        )
+        let named = |(name, value): (&str, Value)| (name.to_owned(), value);
+        Value::Map(pairs.into_iter().map(named).collect())
     }
 }
 
@@ -295,6 +290,11 @@ impl RunId {
             channel: event.to_owned(),
             number: 0,
         })
+    }
+
+    /// The flow as it is named everywhere: `alert/open_ticket`.
+    pub fn flow_path(&self) -> String {
+        format!("{}/{}", self.event().channel, self.flow())
     }
 
     /// The flow's name, without the channel.

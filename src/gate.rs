@@ -19,7 +19,7 @@ pub struct Question {
 }
 
 impl Question {
-    /// The same question, as far as a replay must see the same one.
+    /// The same question to the letter, the times of a wait included.
     pub fn is_same(&self, other: &Question) -> bool {
         let encoded = |question: &Question| {
             let arguments = question.arguments.iter();

@@ -56,7 +56,7 @@ impl State {
             let message = format!("{id} is not a dead letter");
             return Err(Refusal::new(StatusCode::CONFLICT, "not_dead", message));
         }
-        let path = format!("{}/{}", id.event().channel, id.flow());
+        let path = id.flow_path();
         let now = self
             .attendance
             .flow(&path)

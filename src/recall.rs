@@ -180,7 +180,7 @@ impl Conductor {
 
     /// The settings that the flow of a run had when its file was last seen.
     pub(crate) fn kept_settings(&self, run: &RunId) -> FlowSettings {
-        let path = format!("{}/{}", run.event().channel, run.flow());
+        let path = run.flow_path();
         let kept = self.store.mark(&settings_mark(&path)).ok().flatten();
         let text = String::from_utf8(kept.unwrap_or_default()).unwrap_or_default();
         // It was read without a mistake when it was kept.

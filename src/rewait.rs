@@ -14,6 +14,7 @@ use crate::channel::Channel;
 use crate::claim::lock;
 use crate::event::RunId;
 use crate::run::Conductor;
+use crate::stop::told;
 use crate::store::codec::{CodecError, Reader, Writer};
 use crate::store::{Batch, StoreError};
 use crate::wait::{Form, Wait};
@@ -161,7 +162,7 @@ impl Conductor {
             let mut stop = self.stop.clone();
             tokio::select! {
                 _ = offered.wait_for(|offered| *offered >= tail) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = told(&mut stop) => return,
             }
         }
         let stop = self.stop.clone();

@@ -1,6 +1,6 @@
 //! The conductor: claim → step → journal → perform → journal → … → ack.
 //!
-//! Invariants: all branching on success or failure stands here; nothing that may not be repeated is
+//! Invariants: all branching on how a run goes stands here, that on one command in `act`; nothing that may not be repeated is
 //! performed before the wish for it is on disk; a finished action is never performed again; a run
 //! that waits is on disk and in nobody's hands.
 
@@ -256,7 +256,7 @@ impl Conductor {
     /// Answers what needs nobody outside.
     pub(crate) fn locals(&self, run: &RunId, effects: Arc<Mutex<Effects>>) -> RunLocals {
         RunLocals {
-            flow: format!("{}/{}", run.event().channel, run.flow()),
+            flow: run.flow_path(),
             run: run.to_string(),
             store: self.store.clone(),
             clock: self.clock.clone(),

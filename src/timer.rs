@@ -11,6 +11,7 @@ use futures_util::stream;
 use tokio::sync::watch;
 
 use crate::run::Conductor;
+use crate::stop::told;
 use crate::store::{Batch, StoreError, Timer};
 use crate::wake::Cause;
 
@@ -34,7 +35,7 @@ impl Conductor {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.alarms.notified() => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = told(&mut stop) => return,
             }
         }
     }

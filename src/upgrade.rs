@@ -228,7 +228,7 @@ impl Conductor {
             }),
             (None, Suspended::Waiting) => None,
         };
-        found.retain(|(run, _)| format!("{}/{}", run.event().channel, run.flow()) == flow);
+        found.retain(|(run, _)| run.flow_path() == flow);
         Ok((found, next))
     }
 

@@ -13,6 +13,7 @@ use crate::backlog::page;
 use crate::channel::Channel;
 use crate::event::Event;
 use crate::run::Conductor;
+use crate::stop::told;
 use crate::store::StoreError;
 use crate::wait::{Form, Wait};
 use crate::wake::Cause;
@@ -61,7 +62,7 @@ impl Conductor {
             }
             tokio::select! {
                 changed = arrivals.changed() => if changed.is_err() { return },
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = told(&mut stop) => return,
             }
         }
     }
@@ -74,7 +75,7 @@ impl Conductor {
         let mut stop = self.stop.clone();
         tokio::select! {
             () = tokio::time::sleep(PAUSE_AFTER_FAILURE) => true,
-            _ = stop.wait_for(|stop| *stop) => false,
+            () = told(&mut stop) => false,
         }
     }
 
