@@ -21,7 +21,7 @@ use vigie::source::amqp_listen::{
 };
 
 use crate::broker_stand_in::frames;
-use crate::house::{House, Running, wait_for};
+use crate::house::{House, PATIENCE, Running, wait_for};
 use crate::mutate::each_mutation;
 use crate::peers;
 
@@ -667,7 +667,7 @@ fn lapin_publishes_and_hears_of_every_message() {
     let house = house(port, "", "");
     let server = serve(&house, port);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
+    let client = async {
         let url = format!("amqp://guest:guest@127.0.0.1:{port}/%2f");
         let connection = Connection::connect(&url, ConnectionProperties::default());
         let connection = connection.await.unwrap();
@@ -706,7 +706,9 @@ fn lapin_publishes_and_hears_of_every_message() {
                 .to_string()
                 .contains("NOT_IMPLEMENTED")
         );
-    });
+    };
+    let served = runtime.block_on(async { tokio::time::timeout(PATIENCE, client).await });
+    served.expect("the client waits for an answer");
     let numbers: Vec<i64> = events(&server, "alert")
         .iter()
         .map(|event| event["body"]["n"].as_i64().unwrap())

@@ -1,6 +1,7 @@
 //! Messages of a real RabbitMQ become events: every profile, TLS, and cuts at both ends.
 
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use lapin::options::{
     BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
@@ -10,12 +11,15 @@ use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind,
 };
 use serde_json::{Value as Json, json};
+use tokio::time::timeout;
 
-use crate::house::{House, Running, wait_for};
+use crate::house::{House, PATIENCE, Running, wait_for};
 use crate::peers::rabbit::{Rabbit, rabbit};
 use crate::sources::row;
 
 const PEM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/amqps");
+/// How long a broker may leave a client without an answer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 fn house(block: &str) -> House {
     let house = House::new();
@@ -137,11 +141,14 @@ fn a_plain_queue_holds_json_and_a_binding_tells_the_routing_key() {
             ..QueueDeclareOptions::default()
         };
         let asking = async {
-            let (_connection, channel) = rabbit.open().await?;
+            let (connection, channel) = rabbit.open().await?;
             let queue = channel.queue_declare("vigie.bus".into(), declare, FieldTable::default());
-            queue.await
+            let queue = queue.await;
+            // a question about a queue that is not there yet closes its channel
+            let _ = connection.close(200, "done".into()).await;
+            queue
         };
-        let queue = rabbit.runtime.block_on(asking).ok()?;
+        let queue = rabbit.bounded(asking).ok()?;
         (queue.consumer_count() > 0).then_some(())
     });
     rabbit.with(async |channel| {
@@ -206,28 +213,40 @@ fn a_certificate_logs_in_and_a_wrong_authority_is_told() {
 
 /// Publishes 0..count with confirms, over and over until each was confirmed, whatever happens to the
 /// broker meanwhile.
-async fn publish_all(port: u16, queue: &str, count: usize) {
-    let mut done = 0;
-    while done < count {
-        let url = format!("amqp://guest:guest@127.0.0.1:{port}/%2f");
-        let opened = Connection::connect(&url, ConnectionProperties::default()).await;
-        let Ok(connection) = opened else {
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            continue;
-        };
-        let Ok(channel) = connection.create_channel().await else {
-            continue;
-        };
-        let _ = channel
-            .confirm_select(ConfirmSelectOptions::default())
-            .await;
+fn publisher(port: u16, queue: &'static str, count: usize) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut done = 0;
+        let until = Instant::now() + 3 * PATIENCE;
         while done < count {
-            let upto = (done + 20).min(count);
-            if !publish_some(&channel, queue, done..upto).await {
-                break;
-            }
-            done = upto;
+            assert!(Instant::now() < until, "published {done} of {count}");
+            // a client of its own each time: one that lost its broker may wait for it for ever
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(publish_while_it_goes_well(port, queue, &mut done, count));
+            runtime.shutdown_background();
         }
+    })
+}
+
+async fn publish_while_it_goes_well(port: u16, queue: &str, done: &mut usize, count: usize) {
+    let url = format!("amqp://guest:guest@127.0.0.1:{port}/%2f");
+    let opening = async {
+        let connection = Connection::connect(&url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        let confirms = ConfirmSelectOptions::default();
+        channel.confirm_select(confirms).await?;
+        lapin::Result::Ok((connection, channel))
+    };
+    let Ok(Ok((_connection, channel))) = timeout(ANSWER_PATIENCE, opening).await else {
+        // nobody listens just now
+        return tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    while *done < count {
+        let upto = (*done + 20).min(count);
+        let publishing = publish_some(&channel, queue, *done..upto);
+        if !timeout(ANSWER_PATIENCE, publishing).await.unwrap_or(false) {
+            return;
+        }
+        *done = upto;
     }
 }
 
@@ -282,10 +301,7 @@ fn a_broker_killed_in_mid_stream_loses_and_doubles_nothing() {
     ));
     let server = house.serve();
     let port = rabbit.port;
-    let publisher = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(publish_all(port, "stream", COUNT));
-    });
+    let publisher = publisher(port, "stream", COUNT);
     wait_for_events(&server, "alert", 500);
     rabbit.kill();
     rabbit.begin();
@@ -303,10 +319,7 @@ fn a_server_killed_in_mid_stream_loses_and_doubles_nothing() {
         rabbit.server()
     ));
     let port = rabbit.port;
-    let publisher = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(publish_all(port, "survivor", COUNT));
-    });
+    let publisher = publisher(port, "survivor", COUNT);
     for upto in [300, 900] {
         let server = house.serve();
         wait_for_events(&server, "alert", upto);

@@ -3,7 +3,8 @@
 //! The builder writes channels, flows and settings, starts the real binary on a free port, and asks
 //! it over HTTP. Waiting is for a condition, with a limit, never for a time.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -47,11 +48,16 @@ impl House {
         self.folder.path().join(inside)
     }
 
-    /// Writes a file inside the house.
+    /// Writes a file inside the house, whole or not at all: a server that watches the folder must
+    /// not meet half of it.
     pub fn file(&self, inside: &str, text: &str) -> &House {
         let path = self.path(inside);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        let mut half = tempfile::NamedTempFile::new_in(self.folder.path()).unwrap();
+        half.write_all(text.as_bytes()).unwrap();
+        let readable = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(half.path(), readable).unwrap();
+        half.persist(path).unwrap();
         self
     }
 

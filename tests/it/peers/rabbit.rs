@@ -10,6 +10,7 @@ use lapin::{Channel, Connection, ConnectionProperties};
 use tempfile::TempDir;
 
 use super::{Peer, free_port, need};
+use crate::house::PATIENCE;
 
 /// The script that becomes the server as whoever calls it; the one on `PATH` changes the user first.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
@@ -100,7 +101,7 @@ impl Rabbit {
     pub fn begin(&mut self) {
         let command = self.command();
         let mut server = Peer::start("rabbitmq", &command, self.folder.path());
-        let up = server.wait("a connection", |_| self.runtime.block_on(self.open()).ok());
+        let up = server.wait("a connection", |_| self.bounded(self.open()).ok());
         assert!(up.is_some(), "RabbitMQ ended:\n{}", server.log());
         self.server = Some(server);
     }
@@ -169,6 +170,13 @@ impl Rabbit {
         )
     }
 
+    /// Does something that must end, also if the client waits for an answer that never comes.
+    pub fn bounded<T>(&self, acting: impl Future<Output = lapin::Result<T>>) -> lapin::Result<T> {
+        let acting = async { tokio::time::timeout(PATIENCE, acting).await };
+        let acted = self.runtime.block_on(acting);
+        acted.expect("the broker did not answer")
+    }
+
     /// A connection with a channel.
     pub async fn open(&self) -> lapin::Result<(Connection, Channel)> {
         let url = format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port);
@@ -189,7 +197,7 @@ impl Rabbit {
             let _ = connection.close(200, "done".into()).await;
             Ok::<T, lapin::Error>(done)
         };
-        self.runtime.block_on(acting).unwrap()
+        self.bounded(acting).unwrap()
     }
 
     /// Takes the next message out of a queue.
