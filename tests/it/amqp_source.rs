@@ -18,6 +18,8 @@ use crate::peers::rabbit::{Rabbit, rabbit};
 use crate::sources::row;
 
 const PEM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/amqps");
+/// How long a question that is asked again may take.
+const ASK_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a broker may leave a client without an answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -144,11 +146,13 @@ fn a_plain_queue_holds_json_and_a_binding_tells_the_routing_key() {
             let (connection, channel) = rabbit.open().await?;
             let queue = channel.queue_declare("vigie.bus".into(), declare, FieldTable::default());
             let queue = queue.await;
-            // a question about a queue that is not there yet closes its channel
             let _ = connection.close(200, "done".into()).await;
             queue
         };
-        let queue = rabbit.bounded(asking).ok()?;
+        // a question about a queue that is not there yet closes its channel, and the client may
+        // wait for ever for the answer
+        let asking = async { timeout(ASK_PATIENCE, asking).await };
+        let queue = rabbit.runtime.block_on(asking).ok()?.ok()?;
         (queue.consumer_count() > 0).then_some(())
     });
     rabbit.with(async |channel| {
