@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::broker;
 use crate::claim::lock;
 use crate::clock::Clock;
 use crate::event::Value;
@@ -92,7 +93,7 @@ fn virtually(
             state.remove(&key());
             Value::Null
         }
-        _ => return None,
+        word => broker::missing(word)?,
     };
     Some(Ok(value))
 }

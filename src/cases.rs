@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::broker::{self, Answers};
 use crate::document;
 use crate::duration::Lasting;
 use crate::engine::{ENGINE_FLAGS, Engine};
@@ -61,6 +62,9 @@ pub struct Case {
     pub state: BTreeMap<String, Exact>,
     /// What `carried()` gives, for a run that began anew by `continue_as`.
     pub carried: Option<Exact>,
+    /// What the `broker` words give: `host_name = "web01"`.
+    #[serde(default)]
+    pub broker: BTreeMap<String, Exact>,
     /// Events that wait in other channels already.
     #[serde(default)]
     pub waiting: Vec<Waiting>,
@@ -141,6 +145,18 @@ pub fn parse(text: &str, shown: &Path) -> Result<Vec<Case>, Diagnostic> {
     Ok(file.case)
 }
 
+/// What a filter is told of names.
+fn names(case: &Case) -> Box<Answers> {
+    let names = case.broker.clone();
+    Box::new(move |question| {
+        let missing = broker::missing(&question.word)?;
+        let name = question.word.rsplit("::").next().unwrap_or_default();
+        Some(Ok(names
+            .get(name)
+            .map_or(missing, |Exact(value)| value.clone())))
+    })
+}
+
 /// Where cases are tried: the engine, the flow, and the house's channels without events.
 #[derive(Clone, Copy)]
 pub struct Bench<'a> {
@@ -174,7 +190,10 @@ impl Bench<'_> {
         let events = events(self.flow, case, now)?;
         let thinking = Duration::from_secs(self.flow.settings.run_seconds_max);
         for event in &events {
-            let passed = self.engine.filter(&self.flow.script, &event.body, thinking);
+            let names = names(case);
+            let passed = self
+                .engine
+                .filter_with(&self.flow.script, &event.body, thinking, names);
             match passed.map_err(|error| format!("the filter raised: {}", error.diagnostic()))? {
                 true if case.filtered => return Err("the filter let the event through".to_owned()),
                 false if !case.filtered => return Err("the filter said no".to_owned()),
@@ -192,7 +211,7 @@ impl Bench<'_> {
             thinking,
         };
         let journal = self.journal(case, &events);
-        let expected = Expected::new(&case.asks, now);
+        let expected = Expected::new(&case.asks, now).knowing(&case.broker);
         let own = |(key, value): (&String, &Exact)| (key.clone(), value.0.clone());
         let run = Rehearsal::new(stage, (journal, Arc::new(events)), now, expected);
         let mut run = run.state(case.state.iter().map(own).collect());

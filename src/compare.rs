@@ -121,7 +121,7 @@ impl Comparison<'_> {
     }
 
     fn filter(&self, script: &Script, event: &Event) -> String {
-        match self.engine.filter(script, &event.body, self.thinking) {
+        match self.engine.filter(script, event, self.thinking) {
             Ok(true) => MATCHED.to_owned(),
             Ok(false) => "did not match".to_owned(),
             Err(error) => format!("{RAISED}: {}", error.message),

@@ -185,7 +185,7 @@ impl Dispatcher {
                     return (event, Err(ScriptError::sentence(why)));
                 }
                 blackbox.enter(thread, &RunId::new(&event.id, &flow.name), 0);
-                let verdict = engine.filter(&flow.script, &event.body, thinking);
+                let verdict = engine.filter(&flow.script, &event, thinking);
                 (event, verdict)
             };
             let judged = events.into_iter().map(judge).collect();

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::attempt;
 use crate::claim::lock;
-use crate::post::Post;
+use crate::post::{self, Post};
 use crate::run::Conductor;
 use crate::source::door::CLOSE_SECONDS_MAX;
 use crate::source::{Context, Plan};
@@ -61,7 +61,12 @@ impl Doors {
             gone.into_values().collect()
         };
         // An address must be free again before the next door takes it.
-        close(gone).await;
+        for post in close(gone).await {
+            let id = post.plan().id();
+            if !wanted.contains_key(&id) {
+                self.conductor.thinkers.engine.brokers.forget(&id);
+            }
+        }
         let mut open = lock(&self.open);
         for (id, plan) in wanted {
             open.entry(id).or_insert_with(|| self.begin(plan));
@@ -69,6 +74,7 @@ impl Doors {
     }
 
     fn begin(&self, plan: &Plan) -> Open {
+        recall(&self.conductor, std::slice::from_ref(plan));
         let (stop, stopping) = watch::channel(false);
         let post = Arc::new(Post::new(Arc::clone(&self.conductor), plan.clone()));
         let task = tokio::spawn(attend(Arc::clone(&post), stopping));
@@ -78,7 +84,7 @@ impl Doors {
     /// Closes all, each given [`CLOSE_SECONDS_MAX`].
     pub async fn ended(&self) {
         let all = std::mem::take(&mut *lock(&self.open));
-        close(all.into_values().collect()).await;
+        drop(close(all.into_values().collect()).await);
     }
 
     /// The sources whose door has not stood since it was last changed, as `channel/name`.
@@ -95,11 +101,37 @@ impl Doors {
     }
 }
 
+/// Lets scripts ask for what the sources know by name: before the first filter is asked, and before the
+/// doors open.
+pub(crate) fn recall(conductor: &Arc<Conductor>, plans: &[Plan]) {
+    for plan in plans {
+        let pieces = match conductor.store.marks(&plan.pieces_name()) {
+            Ok(pieces) => pieces,
+            Err(why) => {
+                tracing::error!(source = plan.id(), "what it knew by name is lost: {why}");
+                continue;
+            }
+        };
+        let Some(directory) = plan.door.recall(pieces) else {
+            continue;
+        };
+        // Weak, because what is registered there belongs to the conductor itself.
+        let (counts, plan) = (Arc::downgrade(conductor), plan.clone());
+        let brokers = &conductor.thinkers.engine.brokers;
+        brokers.register(plan.id(), directory, move || {
+            if let Some(conductor) = counts.upgrade() {
+                post::missed(&conductor, &plan);
+            }
+        });
+    }
+}
+
 /// Tells all of them first, so that they close at the same time.
-async fn close(doors: Vec<Open>) {
+async fn close(doors: Vec<Open>) -> Vec<Arc<Post>> {
     for door in &doors {
         door.stop.send_replace(true);
     }
+    let mut closed = Vec::new();
     for Open { post, mut task, .. } in doors {
         if tokio::time::timeout(CLOSE_SECONDS_MAX, &mut task)
             .await
@@ -112,7 +144,9 @@ async fn close(doors: Vec<Open>) {
             task.abort();
         }
         post.gone();
+        closed.push(post);
     }
+    closed
 }
 
 /// Keeps one door open until it is told to stop.

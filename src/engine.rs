@@ -13,6 +13,7 @@ use rhai::packages::{Package, StandardPackage};
 use rhai::{CallFnOptions, Dynamic, EvalAltResult, FuncRegistration, Module, NativeCallContext};
 use rhai::{OptimizationLevel, Position, Scope};
 
+use crate::broker::{Answers, Brokers, Looking, Origin};
 use crate::bundle::Script;
 use crate::event::{Event, Value};
 use crate::fault::ScriptError;
@@ -54,6 +55,8 @@ pub struct Engine {
     pub(crate) hosts: Vec<HostWord>,
     /// Every word that is called without a module.
     pub(crate) plain: BTreeMap<String, lexicon::Counts>,
+    /// What the server's sources know by name; none elsewhere.
+    pub brokers: Arc<Brokers>,
 }
 
 /// How a step ended.
@@ -112,7 +115,12 @@ impl Engine {
         rhai.on_progress(|_| step::progress().map(|_| Dynamic::UNIT));
         rhai.set_module_resolver(ScriptResolver);
         let plain = lexicon::plain_words(&rhai);
-        Engine { rhai, hosts, plain }
+        Engine {
+            rhai,
+            hosts,
+            plain,
+            brokers: Arc::default(),
+        }
     }
 
     /// Runs a script from the top. Must be called on a thread with a large stack.
@@ -160,8 +168,26 @@ impl Engine {
     pub fn filter(
         &self,
         script: &Script,
+        event: &Event,
+        thinking: Duration,
+    ) -> Result<bool, ScriptError> {
+        self.filter_with(script, &event.body, thinking, self.names(event))
+    }
+
+    /// What a filter may ask about this event.
+    pub(crate) fn names(&self, event: &Event) -> Box<Answers> {
+        let brokers = Arc::clone(&self.brokers);
+        let origin = Origin::of(std::slice::from_ref(event));
+        Box::new(move |question| brokers.answer(question, &origin))
+    }
+
+    /// The same, with somebody else who knows names.
+    pub(crate) fn filter_with(
+        &self,
+        script: &Script,
         event: &Value,
         thinking: Duration,
+        names: Box<Answers>,
     ) -> Result<bool, ScriptError> {
         if !script.has_filter {
             return Ok(true);
@@ -172,7 +198,7 @@ impl Engine {
         let scale = Scale::begin();
         // What comes in is not the script's doing: its limit counts from here.
         let event = to_dynamic(event);
-        step::begin(None, thinking);
+        step::begin(Some(Box::new(Looking(names))), thinking);
         let options = CallFnOptions::new().eval_ast(false);
         let verdict = self.rhai.call_fn_with_options::<Dynamic>(
             options,
@@ -336,7 +362,7 @@ fn ask<const N: usize>(
             Err(stop())
         }
         Some(Answer::Stop) => Err(stop()),
-        None => Err(complain(
+        None | Some(Answer::NotHere) => Err(complain(
             at,
             format!("`{word}` cannot be used here: a filter only looks at the event"),
         )),

@@ -39,6 +39,8 @@ pub struct Ask {
 #[derive(Debug)]
 pub struct Expected {
     asks: VecDeque<Ask>,
+    /// What `broker` words give, by name.
+    names: BTreeMap<String, Exact>,
     asked: usize,
     began: Timestamp,
     /// When each was asked for, counted from the event.
@@ -52,11 +54,26 @@ impl Expected {
     pub fn new(asks: &[Ask], began: Timestamp) -> Expected {
         Expected {
             asks: asks.iter().cloned().collect(),
+            names: BTreeMap::new(),
             asked: 0,
             began,
             times: Vec::new(),
             wrong: None,
         }
+    }
+
+    /// The same, with what `broker` words give.
+    #[must_use]
+    pub fn knowing(self, names: &BTreeMap<String, Exact>) -> Expected {
+        let names = names.clone();
+        Expected { names, ..self }
+    }
+
+    /// What a word gives that the case does not ask for by itself.
+    fn usual(&self, question: &Question) -> Local {
+        let name = question.word.strip_prefix("broker::");
+        let known = name.and_then(|name| self.names.get(name));
+        known.map_or(Local::Virtual, |Exact(value)| Local::Value(value.clone()))
     }
 
     /// What is wrong once the run has come to its end.
@@ -95,8 +112,8 @@ impl Actor for Expected {
             return Local::Act;
         }
         match self.asks.front() {
-            Some(ask) if ask.word != question.word => return Local::Virtual,
-            None => return Local::Virtual,
+            Some(ask) if ask.word != question.word => return self.usual(question),
+            None => return self.usual(question),
             Some(ask) if ask.fails.is_some() => return Local::Act,
             Some(_) => {}
         }

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use rhai::{AST, Dynamic, Expr, FlowControl, Position, Scope, Shared, Stmt, StmtBlock};
 
+use crate::broker::Looking;
 use crate::bundle::Script;
 use crate::engine::Engine;
 use crate::error::Place;
-use crate::event::Value;
+use crate::event::{Event, Value};
 use crate::expression::{subjects, text};
 use crate::script::convert::{from_dynamic, to_dynamic};
 use crate::step;
@@ -42,6 +43,8 @@ struct Parts<'a> {
     /// What its event is called.
     parameter: String,
     event: Dynamic,
+    /// The same, with where it came from.
+    came: &'a Event,
     statements: Vec<Stmt>,
     functions: Shared<rhai::Module>,
     left: Cell<usize>,
@@ -50,7 +53,7 @@ struct Parts<'a> {
 impl Engine {
     /// Why the filter of `script` says no to an event; `None` if it does not, or if that cannot be told.
     /// Must be called on a thread with a large stack.
-    pub fn explain(&self, script: &Script, event: &Value) -> Option<Explanation> {
+    pub fn explain(&self, script: &Script, event: &Event) -> Option<Explanation> {
         let parts = Parts::of(self, script, event)?;
         let (expression, was) = parts.decisive()?;
         let shown = |subject: Expr| {
@@ -75,7 +78,7 @@ impl Engine {
 }
 
 impl Parts<'_> {
-    fn of<'a>(engine: &'a Engine, script: &Script, event: &Value) -> Option<Parts<'a>> {
+    fn of<'a>(engine: &'a Engine, script: &Script, event: &'a Event) -> Option<Parts<'a>> {
         let functions = script.ast.shared_lib();
         let filter = functions.get_script_fn("filter", 1)?;
         let parameter = filter.params.first()?.to_string();
@@ -89,7 +92,8 @@ impl Parts<'_> {
         let mut parts = Parts {
             engine,
             parameter,
-            event: to_dynamic(event),
+            event: to_dynamic(&event.body),
+            came: event,
             statements: body.statements().to_vec(),
             functions: all.shared_lib().clone(),
             left: Cell::new(PARTS_ASKED_MAX),
@@ -176,7 +180,8 @@ impl Parts<'_> {
         let ast = AST::new(statements, self.functions.clone());
         let mut scope = Scope::new();
         scope.push_dynamic(self.parameter.as_str(), self.event.clone());
-        step::begin(None, PART_THINKING);
+        let names = Looking(self.engine.names(self.came));
+        step::begin(Some(Box::new(names)), PART_THINKING);
         let value = self
             .engine
             .rhai

@@ -46,6 +46,8 @@ pub enum Answer {
     Judge(usize, Value),
     /// Not known yet: the script is stopped and will be run again from the top.
     Stop,
+    /// The word may not be used here at all.
+    NotHere,
 }
 
 /// Answers a script's questions during one step.

@@ -4,6 +4,7 @@
 //! editor definitions.
 
 use crate::action::{self, Argument};
+use crate::broker;
 use crate::gate::HostWord;
 
 const fn word(
@@ -163,6 +164,6 @@ pub fn words() -> Vec<HostWord> {
             example: verb.example,
         })
     });
-    let plain = LOCAL.iter().chain(WAITING).copied();
+    let plain = LOCAL.iter().chain(broker::WORDS).chain(WAITING).copied();
     plain.chain(verbs).collect()
 }

@@ -51,7 +51,7 @@ impl Conductor {
         let want = &wait.wants[index];
         let asked = (want.which, wait.seen_by_condition(want, event));
         let (script, journal, events) = self.remember(&wait.run).await?;
-        let locals = self.locals(&wait.run, Arc::default());
+        let locals = self.locals(&wait.run, &events, Arc::default());
         let replay = Replay::new(journal, self.clock.clone(), Box::new(locals));
         let replay = replay.judging(wait.command, asked);
         let (answer, judged) = oneshot::channel();

@@ -25,6 +25,7 @@ mod tls;
 pub mod amqp;
 
 // thinking: a script, and the gate between it and the world
+pub mod broker;
 pub mod bundle;
 pub mod compile;
 pub mod engine;

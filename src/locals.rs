@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::broker::{Brokers, Origin};
 use crate::clock::Clock;
 use crate::event::{Incoming, Meta, Value};
 use crate::gate::Question;
@@ -41,6 +42,10 @@ pub struct RunLocals {
     pub clock: Clock,
     /// What is to be written.
     pub effects: Arc<Mutex<Effects>>,
+    /// Who knows names.
+    pub brokers: Arc<Brokers>,
+    /// Where the events came in.
+    pub origin: Origin,
 }
 
 impl Locals for RunLocals {
@@ -57,7 +62,7 @@ impl Locals for RunLocals {
                 text(argument(0), "key").and_then(|key| self.set(key, Some(argument(1))))
             }
             "state::delete" => text(argument(0), "key").and_then(|key| self.set(key, None)),
-            _ => return None,
+            _ => return self.brokers.answer(question, &self.origin),
         })
     }
 }

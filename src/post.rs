@@ -134,10 +134,7 @@ impl Post {
     }
 
     fn label(&self) -> OfSource {
-        OfSource {
-            source: self.plan.id(),
-            kind: self.plan.kind.to_owned(),
-        }
+        label(&self.plan)
     }
 
     async fn commit(&self, mut delivery: Delivery) -> Result<Vec<Pushed>, PushError> {
@@ -217,7 +214,7 @@ impl Keeper for Post {
 
     fn unknown(&self, events: u64) {
         let unknown = &self.conductor.metrics.source_unknown;
-        unknown.get_or_create(&self.label()).inc_by(events);
+        unknown.get_or_create(&label(&self.plan)).inc_by(events);
     }
 
     fn trouble(&self, why: &str) {
@@ -250,6 +247,19 @@ impl Keeper for Post {
             false => tracing::warn!(source, whose, "turned away: {why} ({now} so far)"),
         }
     }
+}
+
+fn label(plan: &Plan) -> OfSource {
+    OfSource {
+        source: plan.id(),
+        kind: plan.kind.to_owned(),
+    }
+}
+
+/// A script asked for something that a source does not know.
+pub(crate) fn missed(conductor: &Conductor, plan: &Plan) {
+    let unknown = &conductor.metrics.source_unknown;
+    unknown.get_or_create(&label(plan)).inc();
 }
 
 fn not_kept(why: PushError) -> NotKept {

@@ -116,12 +116,12 @@ fn of_flow(
 fn judge(conductor: &Conductor, flow: &Flow, event: &Event) -> Judgement {
     let thinking = std::time::Duration::from_secs(flow.settings.run_seconds_max);
     let script = std::sync::Arc::clone(&flow.script);
-    let body = event.body.clone();
+    let event = event.clone();
     let judged =
         conductor.thinkers.call(
-            move |engine| match engine.filter(&script, &body, thinking) {
+            move |engine| match engine.filter(&script, &event, thinking) {
                 Ok(true) => Judgement::Yes,
-                Ok(false) => Judgement::No(engine.explain(&script, &body)),
+                Ok(false) => Judgement::No(engine.explain(&script, &event)),
                 Err(error) => Judgement::Raised(error.diagnostic().to_string()),
             },
         );

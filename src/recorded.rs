@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::actor::{Act, Actor, Local};
+use crate::broker;
 use crate::event::Value;
 use crate::gate::Question;
 use crate::journal::{Command, Journal, Outcome};
@@ -69,6 +70,7 @@ impl Actor for Recorded {
     fn local(&mut self, question: &Question, now: Timestamp) -> Local {
         let answer = match question.word.as_str() {
             "now" | "uuid" | "random" | "state::get" => self.same(question),
+            word if broker::missing(word).is_some() => self.same(question),
             _ => return Local::Virtual,
         };
         let value = answer.and_then(|known| known.command.answer);
@@ -81,7 +83,7 @@ impl Actor for Recorded {
                 }
             }
             (_, Some(value)) => Local::Value(value),
-            ("state::get", None) => {
+            (word, None) if word == "state::get" || broker::missing(word).is_some() => {
                 self.assumed.push(show(question));
                 Local::Virtual
             }

@@ -14,6 +14,7 @@ use crate::act::Acted;
 use crate::action::Services;
 use crate::backlog::Backlog;
 use crate::blackbox::{BlackBox, STRIKES_MAX};
+use crate::broker::Origin;
 use crate::bundle::Script;
 use crate::channel::Channels;
 use crate::claim::{Claims, Seat};
@@ -231,7 +232,7 @@ impl Conductor {
         let (answer, thought) = oneshot::channel();
         let journal = std::mem::replace(&mut work.journal, Journal::nowhere());
         let effects = Arc::clone(&work.seat.effects);
-        let locals = self.locals(&journal.run, effects);
+        let locals = self.locals(&journal.run, &work.events, effects);
         let (run, position) = (journal.run.clone(), journal.command_count() as u64);
         let replay = Replay::new(journal, self.clock.clone(), Box::new(locals));
         let (script, events) = (Arc::clone(&work.script), Arc::clone(&work.events));
@@ -254,13 +255,20 @@ impl Conductor {
     }
 
     /// Answers what needs nobody outside.
-    pub(crate) fn locals(&self, run: &RunId, effects: Arc<Mutex<Effects>>) -> RunLocals {
+    pub(crate) fn locals(
+        &self,
+        run: &RunId,
+        events: &[Event],
+        effects: Arc<Mutex<Effects>>,
+    ) -> RunLocals {
         RunLocals {
             flow: run.flow_path(),
             run: run.to_string(),
             store: self.store.clone(),
             clock: self.clock.clone(),
             effects,
+            brokers: Arc::clone(&self.thinkers.engine.brokers),
+            origin: Origin::of(events),
         }
     }
 

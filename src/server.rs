@@ -22,6 +22,7 @@ use crate::claim::Claims;
 use crate::clock::Clock;
 use crate::config::House;
 use crate::connect::services;
+use crate::doors;
 use crate::engine::Engine;
 use crate::error::{Diagnostic, Exit};
 use crate::event::RunId;
@@ -81,6 +82,7 @@ impl Server {
         note_strikes(&conductor, struck).await?;
         let (working, worked) = mpsc::channel(1);
         let attendance = Arc::new(Attendance::new(Arc::clone(&conductor), working.clone()));
+        doors::recall(&conductor, &house.sources);
         let going_on = attendance.take_over(&house.flows, woken).await?;
         let (from, listening) = ((settings, house), listener.changer());
         let state = Arc::new(State::new(conductor, attendance, from, listening));

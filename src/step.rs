@@ -190,7 +190,7 @@ impl Step {
         if answer == Answer::Stop {
             self.stop = Some(Stop::Asked);
         }
-        Some(answer)
+        (answer != Answer::NotHere).then_some(answer)
     }
 
     fn print(&mut self, line: &str) {

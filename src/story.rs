@@ -70,11 +70,11 @@ pub fn of_event(state: &State, id: &EventId) -> Result<Option<Json>, Interrupted
 fn verdict(state: &State, flow: &crate::flow::Flow, event: &Event) -> &'static str {
     let thinking = std::time::Duration::from_secs(flow.settings.run_seconds_max);
     let script = std::sync::Arc::clone(&flow.script);
-    let body = event.body.clone();
+    let event = event.clone();
     let judged = state
         .conductor
         .thinkers
-        .call(move |engine| engine.filter(&script, &body, thinking));
+        .call(move |engine| engine.filter(&script, &event, thinking));
     match judged {
         Some(Ok(true)) => "matched in a batch or before this flow began",
         Some(Ok(false)) => "did not match",

@@ -11,6 +11,7 @@ pub mod handle;
 pub mod json;
 pub mod mail;
 pub mod pattern;
+pub mod perfdata;
 pub mod secret;
 pub mod text;
 pub mod time;
@@ -25,6 +26,7 @@ pub const ALL: &[&dyn Words] = &[
     &time::Time,
     &mail::Mail,
     &trap::Trap,
+    &perfdata::Perfdata,
     &blob::Blobs,
     &secret::Secrets,
     &handle::Handles,

@@ -22,7 +22,7 @@ mod table;
 mod wire;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -33,9 +33,11 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use self::handshake::Version;
 use self::keys::{Place, Wish};
+use self::names::Names;
 use self::peer::{GREETING_MAX, Peer};
-use self::reader::House;
+use self::reader::{House, Shared};
 use self::session::Session;
+use super::directory::{Directory, Found};
 use super::{Block, Context, Door, Opened, Source, Trouble};
 use crate::action::http;
 use crate::error::Diagnostic;
@@ -69,28 +71,49 @@ impl Source for Bbdo {
     }
 
     fn read(&self, block: &Block<'_>) -> Result<Arc<dyn Door>, Diagnostic> {
-        Ok(Arc::new(Receiving(Arc::new(keys::read(block)?))))
+        Ok(Arc::new(Receiving {
+            wish: Arc::new(keys::read(block)?),
+            names: OnceLock::new(),
+        }))
     }
 }
 
-struct Receiving(Arc<Wish>);
+struct Receiving {
+    wish: Arc<Wish>,
+    /// What is known by name, once it was recalled; it outlives the door's failures.
+    names: OnceLock<Shared>,
+}
+
+/// What scripts ask.
+struct Known(Shared);
+
+impl Directory for Known {
+    fn look_up(&self, word: &str, ids: &[i64]) -> Found {
+        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.look_up(word, ids)
+    }
+}
 
 impl Door for Receiving {
     fn place(&self) -> String {
-        match &self.0.place {
+        match &self.wish.place {
             Place::Listen(address) => format!("tcp {address}"),
             Place::Connect(remote, _) => format!("to {remote}"),
         }
     }
 
     fn check(&self, _http: &http::Client) -> Result<(), String> {
-        let acceptor = self.0.acceptor().map(drop);
-        let tls = acceptor.and_then(|()| self.0.connector().map(drop));
+        let acceptor = self.wish.acceptor().map(drop);
+        let tls = acceptor.and_then(|()| self.wish.connector().map(drop));
         tls.map_err(|why| why.to_string())
     }
 
+    fn recall(&self, pieces: Vec<(String, Vec<u8>)>) -> Option<Arc<dyn Directory>> {
+        Some(Arc::new(Known(self.shared(pieces))))
+    }
+
     fn run<'a>(&'a self, context: &'a Context) -> Opened<'a> {
-        match &self.0.place {
+        match &self.wish.place {
             Place::Listen(address) => Box::pin(self.listen(context, *address)),
             Place::Connect(remote, version) => Box::pin(self.call(context, remote, *version)),
         }
@@ -99,14 +122,28 @@ impl Door for Receiving {
 
 impl Receiving {
     fn house(&self, context: &Context) -> Result<House, Trouble> {
-        Ok(House::new(Arc::clone(&self.0), context.pieces()?))
+        let names = match self.names.get() {
+            Some(names) => Arc::clone(names),
+            None => self.shared(context.pieces()?),
+        };
+        let wish = Arc::clone(&self.wish);
+        Ok(House { wish, names })
+    }
+
+    /// The names, recalled once.
+    fn shared(&self, pieces: Vec<(String, Vec<u8>)>) -> Shared {
+        let recalled = || Arc::new(Mutex::new(Names::recall(pieces)));
+        Arc::clone(self.names.get_or_init(recalled))
     }
 
     async fn listen(&self, context: &Context, address: SocketAddr) -> Result<(), Trouble> {
         let house = self.house(context)?;
         let socket = TcpListener::bind(address).await;
         let socket = socket.map_err(|why| Trouble(format!("cannot listen on {address}: {why}")))?;
-        let tls = self.0.acceptor().map_err(|why| Trouble(why.to_string()))?;
+        let tls = self
+            .wish
+            .acceptor()
+            .map_err(|why| Trouble(why.to_string()))?;
         context.up();
         let mut peers = JoinSet::new();
         loop {
@@ -139,14 +176,17 @@ impl Receiving {
     /// Calls a Broker that keeps events until it is called, again and again.
     async fn call(&self, context: &Context, remote: &str, version: Version) -> Result<(), Trouble> {
         let house = self.house(context)?;
-        let tls = self.0.connector().map_err(|why| Trouble(why.to_string()))?;
+        let tls = self
+            .wish
+            .connector()
+            .map_err(|why| Trouble(why.to_string()))?;
         context.up();
         let mut wait = CALL_AGAIN_MIN;
         loop {
             let mut peer = Peer {
                 context,
                 address: remote.to_owned(),
-                session: Session::beginning(self.0.layers(), version),
+                session: Session::beginning(self.wish.layers(), version),
                 reader: house.reader(remote.to_owned(), context.clock().clone()),
             };
             match call(&mut peer, tls.as_ref()).await {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::block::Block;
 use super::context::{Context, NotKept};
+use super::directory::Directory;
 use crate::action::http;
 use crate::error::Diagnostic;
 
@@ -43,6 +44,12 @@ pub trait Door: Send + Sync {
     /// A sentence about what is not allowed.
     fn check(&self, _http: &http::Client) -> Result<(), String> {
         Ok(())
+    }
+
+    /// What scripts may ask of what the source knows by name. `pieces` is all that it remembers; it is
+    /// asked before any flow begins, and before the door opens.
+    fn recall(&self, _pieces: Vec<(String, Vec<u8>)>) -> Option<Arc<dyn Directory>> {
+        None
     }
 
     /// Stands open until [`Context::stopped`]; events go in by [`Context::push`] and its sisters.

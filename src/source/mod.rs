@@ -11,6 +11,7 @@ pub mod bbdo;
 pub mod block;
 pub mod context;
 pub mod cron;
+pub mod directory;
 pub mod door;
 pub mod http;
 pub mod imap;

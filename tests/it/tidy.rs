@@ -23,6 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "thinking",
         &[
             "gate",
+            "broker",
             "host",
             "leak",
             "step",

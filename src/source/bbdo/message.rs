@@ -36,6 +36,11 @@ pub fn find(category: u16, element: u16) -> Option<&'static Row> {
     TABLE.iter().find(same)
 }
 
+/// What its events are called.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|row| row.name)
+}
+
 const fn row(category: u16, element: u16, name: &'static str, read: Read) -> Row {
     Row {
         category,

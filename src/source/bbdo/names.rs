@@ -4,75 +4,62 @@
 //! starts. So every definition is learnt before any filter, kept in the store, and joined to the
 //! events that are about it. What is not known is called [`UNKNOWN`], and the event goes on.
 
-use std::collections::BTreeMap;
+mod definition;
+mod look_up;
+mod told;
 
+use std::collections::{BTreeMap, HashMap};
+
+use self::definition::Definition;
+use self::told::Told;
 use super::field::Fields;
 use crate::event::Value;
 use crate::source::context::Piece;
 
 /// Things that one source knows by name.
 pub const NAMES_MAX: usize = 1_000_000;
+/// Indexes and metrics among them: a host has few of its own, but services have many.
+pub const MAPPINGS_MAX: usize = 500_000;
 /// What something without a definition is called.
 pub const UNKNOWN: &str = "unknown";
 
 /// The custom variable of a host or a service that says how severe its problems are.
 const SEVERITY: &str = "CRITICALITY_LEVEL";
-
-/// What is learnt of a definition: its event, a sign for it, what it is about, what is told.
-type Definition = (
-    &'static str,
-    char,
-    &'static [&'static str],
-    &'static [&'static str],
-);
-
-#[rustfmt::skip]
-const DEFINITIONS: &[Definition] = &[
-    ("host", 'h', &["host_id"], &["name", "alias", "address", "instance_id", "notes", "notes_url", "action_url"]),
-    ("service", 's', &["host_id", "service_id"], &["description", "notes", "notes_url", "action_url"]),
-    ("host_group", 'g', &["hostgroup_id"], &["name"]),
-    ("host_group_member", 'm', &["host_id", "hostgroup_id"], &["name"]),
-    ("service_group", 'G', &["servicegroup_id"], &["name"]),
-    ("service_group_member", 'M', &["host_id", "service_id", "servicegroup_id"], &["name"]),
-    ("custom_variable", 'c', &["host_id", "service_id"], &["value"]),
-    ("custom_variable_status", 'c', &["host_id", "service_id"], &["value"]),
-    ("instance", 'p', &["instance_id"], &["name"]),
-    ("dimension_ba_event", 'b', &["ba_id"], &["ba_name", "ba_description"]),
-    ("dimension_bv_event", 'v', &["bv_id"], &["bv_name"]),
-    ("dimension_ba_bv_relation_event", 'r', &["ba_id", "bv_id"], &[]),
-];
 /// The signs of what a rebuild of business activities begins by forgetting.
 const BUSINESS: &[char] = &['b', 'v', 'r'];
 
-/// What a definition is about: its sign and up to three ids.
-type Key = (char, [i64; 3]);
-/// What it tells, in the order of its row.
-type Told = Box<[Box<str>]>;
+/// What a definition is about: its sign and up to three ids, which Centreon gives 32 bits at most.
+type Key = (char, [u32; 3]);
 
 /// All names that a source knows.
 #[derive(Debug, Default)]
 pub struct Names {
     known: BTreeMap<Key, Told>,
+    /// Rows of `known` that are of indexes and metrics.
+    mappings: usize,
+    /// The state of hosts (service 0) and services, as last heard of in this process.
+    states: HashMap<(u32, u32), u8>,
 }
 
 /// True of an event that tells names.
 pub fn is_definition(kind: &str) -> bool {
-    kind == "dimension_truncate_table_signal" || definition(kind).is_some()
-}
-
-fn definition(kind: &str) -> Option<&'static Definition> {
-    DEFINITIONS.iter().find(|(name, ..)| *name == kind)
+    kind == "dimension_truncate_table_signal"
+        || definition::of(kind).is_some()
+        || definition::changed_by(kind).is_some()
 }
 
 impl Names {
     /// Those that were remembered; what cannot be read is not known.
     pub fn recall(pieces: Vec<(String, Vec<u8>)>) -> Names {
         let one = |(key, told): (String, Vec<u8>)| {
-            let told: Vec<Box<str>> = serde_json::from_slice(&told).ok()?;
-            Some((read_key(&key)?, told.into()))
+            let told: Vec<String> = serde_json::from_slice(&told).ok()?;
+            Some((read_key(&key)?, Told::new(told)))
         };
+        let known: BTreeMap<Key, Told> = pieces.into_iter().filter_map(one).collect();
         Names {
-            known: pieces.into_iter().filter_map(one).collect(),
+            mappings: known.keys().filter(|key| is_mapping(**key)).count(),
+            known,
+            states: HashMap::new(),
         }
     }
 
@@ -91,30 +78,70 @@ impl Names {
         if kind == "dimension_truncate_table_signal" {
             return self.forget_business(fields);
         }
-        let Some((_, sign, ids, texts)) = definition(kind) else {
+        if let Some(changed) = definition::changed_by(kind) {
+            return self.change(changed, fields);
+        }
+        let Some(definition) = definition::of(kind) else {
             return Vec::new();
         };
-        if *sign == 'c' && text(fields, "name") != SEVERITY {
+        if definition.sign == 'c' && text(fields, "name") != SEVERITY {
             return Vec::new();
         }
-        let mut key = (*sign, [0; 3]);
-        for (place, id) in key.1.iter_mut().zip(*ids) {
-            *place = number(fields, id);
-        }
-        let told = texts.iter().map(|name| plain(fields, name).into());
+        let Some(key) = definition.key(fields) else {
+            return Vec::new();
+        };
+        let told = definition.texts.iter().map(|name| plain(fields, name));
         let is_off = fields.get("enabled") == Some(&Value::Bool(false));
         // A group may still be known to another poller, and a change says nothing of it.
-        let stays = matches!(sign, 'g' | 'G') || kind == "custom_variable_status";
+        let stays = matches!(definition.sign, 'g' | 'G') || kind == "custom_variable_status";
         let is_gone = is_off && !stays;
-        self.note(key, (!is_gone).then(|| told.collect()))
+        self.note(key, (!is_gone).then(|| Told::new(told)))
+    }
+
+    /// Takes up a change of what is defined already.
+    fn change(&mut self, definition: &Definition, fields: &Fields) -> Vec<Piece> {
+        let key = definition.key(fields);
+        let Some((key, told)) = key.and_then(|key| Some((key, self.known.get(&key)?))) else {
+            return Vec::new();
+        };
+        let put = |told: Told, (place, text): (usize, String)| told.with(place, &text);
+        let changed = definition.told(fields).into_iter().fold(told.clone(), put);
+        self.note(key, Some(changed))
+    }
+
+    /// Takes note of the state of a host or a service.
+    pub(super) fn hear_state(&mut self, fields: &Fields) {
+        let id = |name| u32::try_from(number(fields, name)).unwrap_or(0);
+        let object = (id("host_id"), id("service_id"));
+        let state = fields.get("state").map(|_| number(fields, "state"));
+        let state = state.and_then(|state| u8::try_from(state).ok());
+        let has_room = self.states.len() < NAMES_MAX || self.states.contains_key(&object);
+        if let (Some(state), true) = (state, has_room) {
+            self.states.insert(object, state);
+        }
+    }
+
+    /// The state of what an event is about, if it was heard of.
+    pub(super) fn state(&self, fields: &Fields) -> Option<i64> {
+        let id = |name| u32::try_from(number(fields, name)).unwrap_or(0);
+        let state = self.states.get(&(id("host_id"), id("service_id")))?;
+        Some((*state).into())
     }
 
     fn note(&mut self, key: Key, told: Option<Told>) -> Vec<Piece> {
-        let is_full = self.known.len() >= NAMES_MAX && !self.known.contains_key(&key);
-        if self.known.get(&key) == told.as_ref() || is_full {
+        let before = self.known.get(&key);
+        let is_full =
+            self.known.len() >= NAMES_MAX || is_mapping(key) && self.mappings >= MAPPINGS_MAX;
+        if before == told.as_ref() || is_full && before.is_none() {
             return Vec::new();
         }
-        let piece = told.as_ref().and_then(|told| serde_json::to_vec(told).ok());
+        let piece = told.as_ref().and_then(write_told);
+        let change = usize::from(is_mapping(key));
+        match (before.is_some(), told.is_some()) {
+            (false, true) => self.mappings += change,
+            (true, false) => self.mappings -= change,
+            _ => {}
+        }
         match told {
             Some(told) => drop(self.known.insert(key, told)),
             None => drop(self.known.remove(&key)),
@@ -135,21 +162,22 @@ impl Names {
 
     /// Puts the names of what an event is about beside its ids; false if one is not known.
     pub fn join(&self, kind: &str, fields: &mut Fields) -> bool {
-        let host = number(fields, "host_id");
-        let activity = number(fields, "ba_id");
+        let id = |name| u32::try_from(number(fields, name)).unwrap_or(u32::MAX);
+        let (host, service, activity) = (id("host_id"), id("service_id"), id("ba_id"));
         let mut is_known = true;
-        if host != 0 && definition(kind).is_none() {
-            is_known &= self.join_host(host, fields);
+        let is_told =
+            definition::of(kind).is_none_or(|definition| is_mapping((definition.sign, [0; 3])));
+        if host != 0 && is_told {
+            is_known &= self.join_host((host, service), fields);
         }
-        if activity != 0 && definition(kind).is_none() {
+        if activity != 0 && is_told {
             is_known &= self.join_activity(activity, fields);
         }
         self.join_poller(host, fields);
         is_known
     }
 
-    fn join_host(&self, host: i64, fields: &mut Fields) -> bool {
-        let service = number(fields, "service_id");
+    fn join_host(&self, (host, service): (u32, u32), fields: &mut Fields) -> bool {
         let of_host = self.known.get(&('h', [host, 0, 0]));
         let of_service = self.known.get(&('s', [host, service, 0]));
         name(fields, "host_name", told(of_host, 0));
@@ -168,16 +196,13 @@ impl Names {
             return of_host.is_some();
         }
         name(fields, "service_description", told(of_service, 0));
-        put(
-            fields,
-            "service_groups",
-            self.groups('M', &[host, service], 'G'),
-        );
+        let groups = self.groups('M', &[host, service], 'G');
+        put(fields, "service_groups", groups);
         put(fields, "service_severity", self.severity(host, service));
         of_host.is_some() && of_service.is_some()
     }
 
-    fn join_activity(&self, activity: i64, fields: &mut Fields) -> bool {
+    fn join_activity(&self, activity: u32, fields: &mut Fields) -> bool {
         let known = self.known.get(&('b', [activity, 0, 0]));
         name(fields, "ba_name", told(known, 0));
         name(fields, "ba_description", told(known, 1));
@@ -185,48 +210,68 @@ impl Names {
         known.is_some()
     }
 
+    /// Calls the host that stands for a business activity by the activity's name: its one service is
+    /// called `ba_` and the activity's id.
+    pub(super) fn rename_business(&self, fields: &mut Fields) {
+        let id = text(fields, "service_description").strip_prefix("ba_");
+        let id = id.and_then(|id| id.parse().ok());
+        let known = id.and_then(|id| self.known.get(&('b', [id, 0, 0])));
+        if let Some(activity) = told(known, 0) {
+            put(fields, "host_name", activity.into());
+        }
+    }
+
     /// The poller that an event names, or that watches its host.
-    fn join_poller(&self, host: i64, fields: &mut Fields) {
+    fn join_poller(&self, host: u32, fields: &mut Fields) {
         let named = ["instance_id", "poller_id"].map(|name| number(fields, name));
         let of_host = told(self.known.get(&('h', [host, 0, 0])), 3);
         let poller = named.into_iter().find(|id| *id != 0);
         let poller = poller.or_else(|| of_host?.parse().ok());
+        let poller = poller.and_then(|id| u32::try_from(id).ok());
         let known = poller.and_then(|id| told(self.known.get(&('p', [id, 0, 0])), 0));
         put(fields, "poller", known.into());
     }
 
-    /// The names of the groups that have `member`: memberships under `sign`, groups under `of`.
-    fn groups(&self, sign: char, member: &[i64], of: char) -> Value {
-        let key = |rest: i64| {
-            let mut ids = [rest; 3];
-            ids[..member.len()].copy_from_slice(member);
-            (sign, ids)
+    /// The rows under `sign` whose ids begin with these.
+    fn memberships(&self, sign: char, ids: &[u32]) -> impl Iterator<Item = (&Key, &Told)> {
+        let key = |rest: u32| {
+            let mut all = [rest; 3];
+            all[..ids.len()].copy_from_slice(ids);
+            (sign, all)
         };
+        self.known.range(key(0)..=key(u32::MAX))
+    }
+
+    /// The names of the groups that have `member`: memberships under `sign`, groups under `of`.
+    fn groups(&self, sign: char, member: &[u32], of: char) -> Value {
         let name = |(key, row): (&Key, &Told)| {
             let group = key.1[member.len()];
             let own = told(self.known.get(&(of, [group, 0, 0])), 0);
-            own.or_else(|| row.first().map(|name| &**name))
-                .map(str::to_owned)
+            own.or_else(|| row.get(0)).map(str::to_owned)
         };
-        let mut names: Vec<String> = self
-            .known
-            .range(key(i64::MIN)..=key(i64::MAX))
-            .filter_map(name)
-            .collect();
+        let mut names: Vec<String> = self.memberships(sign, member).filter_map(name).collect();
         names.sort();
         Value::List(names.into_iter().map(Value::Text).collect())
     }
 
     /// 0 is none.
-    fn severity(&self, host: i64, service: i64) -> Value {
+    fn severity(&self, host: u32, service: u32) -> Value {
         let level = told(self.known.get(&('c', [host, service, 0])), 0);
         let level: Option<i64> = level.and_then(|level| level.trim().parse().ok());
         level.filter(|level| *level != 0).into()
     }
 }
 
+fn is_mapping(key: Key) -> bool {
+    matches!(key.0, 'i' | 'k')
+}
+
 fn told(known: Option<&Told>, place: usize) -> Option<&str> {
-    known?.get(place).map(|text| &**text)
+    known?.get(place)
+}
+
+fn write_told(told: &Told) -> Option<Vec<u8>> {
+    serde_json::to_vec(&told.texts().collect::<Vec<_>>()).ok()
 }
 
 /// A name; what the event brought itself stands.

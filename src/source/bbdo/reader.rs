@@ -14,20 +14,20 @@ use crate::clock::Clock;
 use crate::event::{Incoming, Meta, Value};
 use crate::source::context::Piece;
 
+/// Events that tell the state of a host or a service.
+const STATES: &[&str] = &["host", "host_status", "service", "service_status"];
+
+/// The names that a source knows, shared with the scripts that ask for them.
+pub(super) type Shared = Arc<Mutex<Names>>;
+
 /// What all conversations of one source share.
 #[derive(Clone)]
 pub(super) struct House {
     pub(super) wish: Arc<Wish>,
-    names: Arc<Mutex<Names>>,
+    pub(super) names: Shared,
 }
 
 impl House {
-    /// With the names that were known before.
-    pub(super) fn new(wish: Arc<Wish>, pieces: Vec<(String, Vec<u8>)>) -> House {
-        let names = Arc::new(Mutex::new(Names::recall(pieces)));
-        House { wish, names }
-    }
-
     /// For one conversation, with whom is at `address`.
     pub(super) fn reader(&self, address: String, clock: Clock) -> Reader {
         Reader {
@@ -68,28 +68,39 @@ impl Reader {
 
     fn event(&mut self, frame: &Frame, news: &mut Vec<Piece>) -> Option<Incoming> {
         let kind = kind_of(frame.label);
-        let is_wanted = self.house.wish.rules.wants(frame.label.category, kind);
-        if !is_wanted && !names::is_definition(kind) {
+        let rules = &self.house.wish.rules;
+        let is_wanted = rules.wants(frame.label.category, kind);
+        let is_state = STATES.contains(&kind) && rules.needs_states();
+        if !is_wanted && !is_state && !names::is_definition(kind) {
             return None;
         }
         let mut decoded = decode(frame);
-        self.name(&mut decoded, news);
+        let state = self.name(&mut decoded, news);
         let is_read = decoded.error.is_none();
-        let passes = !is_read || self.house.wish.rules.accept(kind, &decoded.fields);
+        let rules = &self.house.wish.rules;
+        let passes = !is_read || rules.accept(kind, &decoded.fields, state);
         (is_wanted && passes).then(|| self.incoming(frame, decoded))
     }
 
-    /// Learns names and puts them beside ids.
-    fn name(&mut self, decoded: &mut Decoded, news: &mut Vec<Piece>) {
+    /// Learns names and puts them beside ids; the state of what the event is about, if it is known.
+    fn name(&mut self, decoded: &mut Decoded, news: &mut Vec<Piece>) -> Option<i64> {
         if decoded.error.is_some() {
-            return;
+            return None;
         }
+        let rules = &self.house.wish.rules;
         let names = self.house.names.lock();
         let mut names = names.unwrap_or_else(PoisonError::into_inner);
         news.extend(names.learn(decoded.kind, &decoded.fields));
         if !names.join(decoded.kind, &mut decoded.fields) {
             self.unknown += 1;
         }
+        if rules.renames_business(&decoded.fields) {
+            names.rename_business(&mut decoded.fields);
+        }
+        if STATES.contains(&decoded.kind) && rules.needs_states() {
+            names.hear_state(&decoded.fields);
+        }
+        names.state(&decoded.fields)
     }
 
     fn incoming(&mut self, frame: &Frame, decoded: Decoded) -> Incoming {

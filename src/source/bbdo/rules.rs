@@ -4,30 +4,35 @@
 //! A rule that a script got wrong is mended: a depth of downtimes above 1 is a downtime, severity
 //! thresholds count, and of a pair accepted/rejected both are obeyed.
 
-use regex::Regex;
+mod kinds;
+mod lists;
+
 use serde::Deserialize;
 
+use self::kinds::{Category, Element};
+use self::lists::{Operator, Pattern, States, listed, many, matches, one, passes, text};
 use super::field::Fields;
 use super::names::{UNKNOWN, number};
 use crate::event::Value;
 
 /// What hosts that stand for business activities are called.
 const BUSINESS_HOST: &str = "_Module_BAM_";
-/// The categories, by the names that a Broker's own filters have.
-const CATEGORIES: &[(u16, &str)] = &[(1, "neb"), (3, "storage"), (6, "bam"), (0xFFFF, "internal")];
-
+/// The state of what was not checked yet.
+const PENDING: i64 = 4;
 /// The keys of `[source.filter]`; the defaults are those of stream connectors. `["*"]` is all.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Rules {
-    accepted_categories: Vec<String>,
-    pub(super) accepted_elements: Vec<String>,
-    host_status: Vec<i64>,
-    service_status: Vec<i64>,
-    ba_status: Vec<i64>,
-    /// Empty: as `host_status`.
-    ack_host_status: Vec<i64>,
-    ack_service_status: Vec<i64>,
+    accepted_categories: Vec<Category>,
+    accepted_elements: Vec<Element>,
+    host_status: States,
+    service_status: States,
+    ba_status: States,
+    /// Empty: as `host_status`; and so for the other three.
+    ack_host_status: States,
+    ack_service_status: States,
+    dt_host_status: States,
+    dt_service_status: States,
     hard_only: bool,
     acknowledged: bool,
     in_downtime: bool,
@@ -44,12 +49,16 @@ pub(super) struct Rules {
     rejected_authors: Vec<String>,
     accepted_hosts: Vec<Pattern>,
     accepted_services: Vec<Pattern>,
+    accepted_metrics: Vec<Pattern>,
     host_severity_threshold: Option<i64>,
     host_severity_operator: Operator,
     service_severity_threshold: Option<i64>,
     service_severity_operator: Operator,
     skip_anon_events: bool,
     skip_nil_id: bool,
+    /// Of a downtime only its start and its end pass, not that it was planned.
+    skip_downtime_progress: bool,
+    /// Hosts that stand for business activities pass, by the name of the activity.
     enable_bam_host: bool,
     enable_host_status_dedup: bool,
     enable_service_status_dedup: bool,
@@ -59,15 +68,16 @@ pub(super) struct Rules {
 
 impl Default for Rules {
     fn default() -> Rules {
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         Rules {
-            accepted_categories: words(&["neb", "bam"]),
-            accepted_elements: words(&["host_status", "service_status", "ba_status"]),
-            host_status: vec![0, 1, 2],
-            service_status: vec![0, 1, 2, 3],
-            ba_status: vec![0, 1, 2],
-            ack_host_status: Vec::new(),
-            ack_service_status: Vec::new(),
+            accepted_categories: Category::all_of(&["neb", "bam"]),
+            accepted_elements: Element::all_of(&["host_status", "service_status", "ba_status"]),
+            host_status: States::of(&[0, 1, 2]),
+            service_status: States::of(&[0, 1, 2, 3]),
+            ba_status: States::of(&[0, 1, 2]),
+            ack_host_status: States::default(),
+            ack_service_status: States::default(),
+            dt_host_status: States::default(),
+            dt_service_status: States::default(),
             hard_only: true,
             acknowledged: false,
             in_downtime: false,
@@ -84,12 +94,14 @@ impl Default for Rules {
             rejected_authors: Vec::new(),
             accepted_hosts: Vec::new(),
             accepted_services: Vec::new(),
+            accepted_metrics: Vec::new(),
             host_severity_threshold: None,
             host_severity_operator: Operator::default(),
             service_severity_threshold: None,
             service_severity_operator: Operator::default(),
             skip_anon_events: true,
             skip_nil_id: true,
+            skip_downtime_progress: true,
             enable_bam_host: false,
             enable_host_status_dedup: true,
             enable_service_status_dedup: true,
@@ -98,48 +110,30 @@ impl Default for Rules {
     }
 }
 
-/// A regular expression that is found anywhere in a name.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct Pattern(Regex);
-
-impl TryFrom<String> for Pattern {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Pattern, String> {
-        let pattern = Regex::new(&text);
-        pattern
-            .map(Pattern)
-            .map_err(|_| format!("`{text}` is no regular expression"))
-    }
-}
-
-/// How a threshold stands to a severity that passes: `threshold >= severity`.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-enum Operator {
-    #[default]
-    #[serde(rename = ">=")]
-    AtLeast,
-    #[serde(rename = ">")]
-    More,
-    #[serde(rename = "<=")]
-    AtMost,
-    #[serde(rename = "<")]
-    Less,
-    #[serde(rename = "==")]
-    Same,
-}
-
 impl Rules {
     /// True if events of this kind may pass; asked before anything is decoded.
     pub(super) fn wants(&self, category: u16, kind: &str) -> bool {
-        let name = CATEGORIES.iter().find(|(number, _)| *number == category);
-        let name = name.map_or("", |(_, name)| name);
-        is_in(&self.accepted_categories, name) && is_in(&self.accepted_elements, kind)
+        self.accepted_categories.iter().any(|one| one.is(category))
+            && self.accepted_elements.iter().any(|one| one.is(kind))
     }
 
-    /// True if an event passes, its names being joined to it.
-    pub(super) fn accept(&self, kind: &str, fields: &Fields) -> bool {
+    /// True if the states of hosts and services decide about downtimes, so that statuses are to be
+    /// read whether they are wanted or not.
+    pub(super) fn needs_states(&self) -> bool {
+        let (host, service) = (self.of_downtime(true), self.of_downtime(false));
+        let decides =
+            !(0..=2).all(|state| host.has(state)) || !(0..=3).all(|state| service.has(state));
+        decides && self.wants(1, "downtime")
+    }
+
+    /// True if hosts of business activities go by the activity's name.
+    pub(super) fn renames_business(&self, fields: &Fields) -> bool {
+        self.enable_bam_host && text(fields, "host_name").starts_with(BUSINESS_HOST)
+    }
+
+    /// True if an event passes, its names being joined to it; `state` is that of what it is about, if
+    /// it was heard of.
+    pub(super) fn accept(&self, kind: &str, fields: &Fields, state: Option<i64>) -> bool {
         match kind {
             "host_status" => {
                 self.about(fields) && self.state(&self.host_status, fields) && self.host(fields)
@@ -152,7 +146,8 @@ impl Rules {
             "acknowledgement" => {
                 self.about(fields) && self.author(fields) && self.acknowledgement(fields)
             }
-            "downtime" => self.about(fields) && self.author(fields),
+            "downtime" => self.about(fields) && self.author(fields) && self.downtime(fields, state),
+            "metric" => self.about(fields) && matches(&self.accepted_metrics, text(fields, "name")),
             "ba_status" => self.activity(fields),
             _ => true,
         }
@@ -206,9 +201,9 @@ impl Rules {
     }
 
     /// What a status must be like, of hosts and services alike.
-    fn state(&self, states: &[i64], fields: &Fields) -> bool {
+    fn state(&self, states: &States, fields: &Fields) -> bool {
         let is = |field: &str| fields.get(field) == Some(&Value::Bool(true));
-        states.contains(&number(fields, "state"))
+        states.has(number(fields, "state"))
             && (!self.hard_only || number(fields, "state_type") == 1)
             && (self.acknowledged || !is("acknowledged"))
             && (self.in_downtime || number(fields, "scheduled_downtime_depth") <= 0)
@@ -234,8 +229,27 @@ impl Rules {
             0 => (&self.ack_host_status, &self.host_status),
             _ => (&self.ack_service_status, &self.service_status),
         };
-        let states = if own.is_empty() { usual } else { own };
-        states.contains(&number(fields, "state"))
+        own.or(usual).has(number(fields, "state"))
+    }
+
+    /// A downtime is planned, starts, ends and goes: its start and its last event count. What has
+    /// ended is not asked for its state, or a start would be left without an end.
+    fn downtime(&self, fields: &Fields, state: Option<i64>) -> bool {
+        let is_set = |field: &str| number(fields, field) > 0;
+        let has_ended = is_set("deletion_time");
+        let starts = is_set("actual_start_time") && !is_set("actual_end_time");
+        // Before its first check an object is in no trouble.
+        let state = state.map(|state| if state == PENDING { 0 } else { state });
+        let states = self.of_downtime(number(fields, "service_id") == 0);
+        (has_ended || starts || !self.skip_downtime_progress)
+            && (has_ended || state.is_none_or(|state| states.has(state)))
+    }
+
+    fn of_downtime(&self, is_host: bool) -> &States {
+        match is_host {
+            true => self.dt_host_status.or(&self.host_status),
+            false => self.dt_service_status.or(&self.service_status),
+        }
     }
 
     fn author(&self, fields: &Fields) -> bool {
@@ -248,7 +262,7 @@ impl Rules {
 
     fn activity(&self, fields: &Fields) -> bool {
         let in_downtime = fields.get("in_downtime") == Some(&Value::Bool(true));
-        self.ba_status.contains(&number(fields, "state"))
+        self.ba_status.has(number(fields, "state"))
             && (self.in_downtime || !in_downtime)
             && !(self.skip_anon_events && text(fields, "ba_name") == UNKNOWN)
             && listed(&self.accepted_bvs, &self.rejected_bvs, &many(fields, "bvs"))
@@ -261,54 +275,4 @@ fn updated(fields: &Fields) -> i64 {
         0 => -1,
         time => time,
     }
-}
-
-fn text<'a>(fields: &'a Fields, field: &str) -> &'a str {
-    fields.get(field).and_then(Value::as_text).unwrap_or("")
-}
-
-fn one<'a>(fields: &'a Fields, field: &str) -> Vec<&'a str> {
-    fields
-        .get(field)
-        .and_then(Value::as_text)
-        .into_iter()
-        .collect()
-}
-
-fn many<'a>(fields: &'a Fields, field: &str) -> Vec<&'a str> {
-    match fields.get(field) {
-        Some(Value::List(names)) => names.iter().filter_map(Value::as_text).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn is_in(list: &[String], word: &str) -> bool {
-    list.iter().any(|one| one == word || one == "*")
-}
-
-/// True if one of `names` is accepted, or nothing is asked for, and none is rejected.
-fn listed(accepted: &[String], rejected: &[String], names: &[&str]) -> bool {
-    let is_wanted = accepted.is_empty() || is_in(accepted, "*");
-    (is_wanted || names.iter().any(|name| is_in(accepted, name)))
-        && !names.iter().any(|name| is_in(rejected, name))
-}
-
-fn matches(patterns: &[Pattern], name: &str) -> bool {
-    patterns.is_empty() || patterns.iter().any(|pattern| pattern.0.is_match(name))
-}
-
-/// An object without a severity does not pass a threshold.
-fn passes(threshold: Option<i64>, operator: Operator, fields: &Fields, field: &str) -> bool {
-    let Some(threshold) = threshold else {
-        return true;
-    };
-    let severity = number(fields, field);
-    severity != 0
-        && match operator {
-            Operator::AtLeast => threshold >= severity,
-            Operator::More => threshold > severity,
-            Operator::AtMost => threshold <= severity,
-            Operator::Less => threshold < severity,
-            Operator::Same => threshold == severity,
-        }
 }

@@ -22,6 +22,12 @@ pub fn find(category: u16, element: u16) -> Option<&'static Row> {
     TABLE.iter().find(same)
 }
 
+/// What its events are called, those of the protocol left out.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let rows = TABLE.iter().filter(|row| row.category != 2);
+    rows.map(|row| row.name)
+}
+
 fn row(category: u16, element: u16, name: &'static str, fields: &'static str) -> Row {
     let fields = fields.split_whitespace().filter_map(|field| {
         let (name, kind) = field.split_once(':')?;
