@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rhai::{AST, Position};
 use sha2::{Digest, Sha256};
@@ -10,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::error::Place;
 use crate::hex;
 use crate::leak::Leaked;
+use crate::template::{ENDING, Templates};
 
 /// Largest source of one script or module, in bytes.
 pub const SOURCE_BYTES_MAX: usize = 64 * 1024;
@@ -21,7 +23,7 @@ pub struct Bundle {
     pub name: String,
     /// Its text.
     pub source: String,
-    /// Import path to text, imports of imports included.
+    /// Import path to text, imports of imports included; templates by their names, which end in `.json`.
     pub modules: BTreeMap<String, String>,
     /// True if the script gets `events` instead of `event` and `meta`.
     pub is_batch: bool,
@@ -71,7 +73,10 @@ impl Bundle {
             .nth(2)
             .map(PathBuf::from)
             .unwrap_or_default();
-        flows.join(format!("{path}.rhai"))
+        match path.ends_with(ENDING) {
+            true => flows.join(path),
+            false => flows.join(format!("{path}.rhai")),
+        }
     }
 }
 
@@ -84,6 +89,8 @@ pub struct Script {
     pub has_filter: bool,
     /// [`Bundle::version`].
     pub version: String,
+    /// What `template::render` finds by name.
+    pub(crate) templates: Arc<Templates>,
     /// What its steps left behind.
     pub leaked: Leaked,
 }

@@ -1,5 +1,6 @@
 //! From text to a script: imports resolved and pinned, every word known, every mistake placed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rhai::{EvalAltResult, Position, Scope};
@@ -8,6 +9,7 @@ use crate::bundle::{Bundle, SOURCE_BYTES_MAX, Script};
 use crate::engine::Engine;
 use crate::error::Diagnostic;
 use crate::leak::Leaked;
+use crate::template::{ENDING, Template, Templates};
 use crate::{resolver, step, vocabulary};
 
 /// How long the constants of modules may be thought about.
@@ -49,11 +51,13 @@ impl Engine {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
+        let templates = templates(&bundle)?;
         let has_filter = ast
             .iter_functions()
             .any(|function| function.name == "filter" && function.params.len() == 1);
         Ok(Script {
             version: bundle.version(),
+            templates: Arc::new(templates),
             leaked: Leaked::default(),
             has_filter,
             ast,
@@ -61,8 +65,8 @@ impl Engine {
         })
     }
 
-    /// The paths that a script imports, with their positions. Text that does not parse imports
-    /// nothing; compiling it tells why.
+    /// The paths that a script imports and the templates that it names, with their positions. Text that
+    /// does not parse has none; compiling it tells why.
     pub fn imports(&self, source: &str) -> Vec<(String, Position)> {
         let mut scope = Scope::new();
         for name in ["event", "meta", "events"] {
@@ -72,6 +76,30 @@ impl Engine {
             .compile_with_scope(&scope, source)
             .map(|ast| vocabulary::imports(&ast))
             .unwrap_or_default()
+    }
+}
+
+/// The bundle's templates, read.
+fn templates(bundle: &Bundle) -> Result<Templates, Vec<Diagnostic>> {
+    let mut templates = Templates::new();
+    let mut mistakes = Vec::new();
+    for (path, text) in bundle
+        .modules
+        .iter()
+        .filter(|(path, _)| path.ends_with(ENDING))
+    {
+        match Template::parse(text) {
+            Ok(template) => drop(templates.insert(path.clone(), Arc::new(template))),
+            Err(why) => {
+                let place = bundle.place(Some(path), Position::new(1, 1));
+                let mistake = Diagnostic::new(why);
+                mistakes.push(Diagnostic { place, ..mistake });
+            }
+        }
+    }
+    match mistakes.is_empty() {
+        true => Ok(templates),
+        false => Err(mistakes),
     }
 }
 

@@ -10,20 +10,19 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use rhai::packages::{Package, StandardPackage};
-use rhai::{CallFnOptions, Dynamic, EvalAltResult, FuncRegistration, Module, NativeCallContext};
-use rhai::{OptimizationLevel, Position, Scope};
+use rhai::{CallFnOptions, Dynamic, EvalAltResult, NativeCallContext, OptimizationLevel, Scope};
 
 use crate::broker::{Answers, Brokers, Looking, Origin};
 use crate::bundle::Script;
+use crate::calls;
 use crate::event::{Event, Value};
 use crate::fault::ScriptError;
-use crate::gate::{Answer, CONDITION, Gate, HostWord, Question};
+use crate::gate::{Gate, HostWord};
 use crate::leak::{self, Scale};
 use crate::lexicon;
 use crate::resolver::ScriptResolver;
 use crate::script::convert::{from_dynamic, to_dynamic};
 use crate::script::events::Events;
-use crate::script::handle;
 use crate::script::{self, complain};
 use crate::step::{self, Ended, Stop};
 
@@ -109,7 +108,7 @@ impl Engine {
             words.register(&mut rhai);
         }
         crate::script::events::register(&mut rhai);
-        register_hosts(&mut rhai, &hosts);
+        calls::register(&mut rhai, &hosts);
         rhai.on_print(step::print);
         rhai.on_debug(|line, _, _| step::print(line));
         rhai.on_progress(|_| step::progress().map(|_| Dynamic::UNIT));
@@ -134,6 +133,7 @@ impl Engine {
             scope.push_constant_dynamic(name, value);
         }
         step::begin(Some(Box::new(gate)), input.thinking);
+        step::lend(&script.templates);
         let evaluated = self
             .rhai
             .eval_ast_with_scope::<Dynamic>(&mut scope, &script.ast);
@@ -199,6 +199,7 @@ impl Engine {
         // What comes in is not the script's doing: its limit counts from here.
         let event = to_dynamic(event);
         step::begin(Some(Box::new(Looking(names))), thinking);
+        step::lend(&script.templates);
         let options = CallFnOptions::new().eval_ast(false);
         let verdict = self.rhai.call_fn_with_options::<Dynamic>(
             options,
@@ -284,99 +285,4 @@ fn forbid(rhai: &mut rhai::Engine) {
         .register_fn("timestamp", |at: NativeCallContext| refuse(&at))
         .register_fn("exit", |at: NativeCallContext| refuse(&at))
         .register_fn("exit", |at: NativeCallContext, _: Dynamic| refuse(&at));
-}
-
-fn register_hosts(rhai: &mut rhai::Engine, hosts: &[HostWord]) {
-    let mut modules: Vec<&str> = hosts.iter().map(|host| host.module).collect();
-    modules.sort_unstable();
-    modules.dedup();
-    for name in modules {
-        let mut module = Module::new();
-        for host in hosts.iter().filter(|host| host.module == name) {
-            register_host(&mut module, *host);
-        }
-        match name {
-            "" => drop(rhai.register_global_module(module.into())),
-            name => drop(rhai.register_static_module(name, module.into())),
-        }
-    }
-}
-
-/// Rhai knows functions by their number of arguments: one registration for each that fits.
-fn register_host(module: &mut Module, host: HostWord) {
-    for count in host.arguments_min()..=host.arguments.len() {
-        let word = host.full_name();
-        let named = FuncRegistration::new(host.name).with_volatility(true);
-        match count {
-            0 => drop(
-                named.set_into_module(module, move |at: NativeCallContext| ask(&at, &word, [])),
-            ),
-            1 => drop(
-                named.set_into_module(module, move |at: NativeCallContext, a: Dynamic| {
-                    ask(&at, &word, [a])
-                }),
-            ),
-            2 => drop(named.set_into_module(
-                module,
-                move |at: NativeCallContext, a: Dynamic, b: Dynamic| ask(&at, &word, [a, b]),
-            )),
-            3 => drop(named.set_into_module(
-                module,
-                move |at: NativeCallContext, a: Dynamic, b: Dynamic, c: Dynamic| {
-                    ask(&at, &word, [a, b, c])
-                },
-            )),
-            _ => drop(named.set_into_module(
-                module,
-                move |at: NativeCallContext, a: Dynamic, b: Dynamic, c: Dynamic, d: Dynamic| {
-                    ask(&at, &word, [a, b, c, d])
-                },
-            )),
-        }
-    }
-}
-
-fn ask<const N: usize>(
-    at: &NativeCallContext,
-    word: &str,
-    arguments: [Dynamic; N],
-) -> script::Result {
-    let argument = |argument| self::argument(word, argument);
-    let converted: Result<Vec<Value>, String> = arguments.iter().map(argument).collect();
-    let converted = converted.map_err(|why| complain(at, format!("`{word}`: {why}")))?;
-    let question = Question {
-        word: word.to_owned(),
-        arguments: converted,
-    };
-    match step::ask(question) {
-        Some(Answer::Value(value)) => Ok(to_dynamic(&value)),
-        Some(Answer::Error(error)) => {
-            Err(EvalAltResult::ErrorRuntime(to_dynamic(&error), at.call_position()).into())
-        }
-        Some(Answer::Judge(which, value)) => {
-            step::judged(handle::judge(
-                at,
-                handle::condition(&arguments, which),
-                &value,
-            ));
-            Err(stop())
-        }
-        Some(Answer::Stop) => Err(stop()),
-        None | Some(Answer::NotHere) => Err(complain(
-            at,
-            format!("`{word}` cannot be used here: a filter only looks at the event"),
-        )),
-    }
-}
-
-fn stop() -> Box<EvalAltResult> {
-    EvalAltResult::ErrorTerminated(Dynamic::UNIT, Position::NONE).into()
-}
-
-/// The closure of a wait stays where it is; the question only says that there is one.
-fn argument(word: &str, argument: &Dynamic) -> Result<Value, String> {
-    match matches!(word, "receive" | "watch") && argument.is_fnptr() {
-        true => Ok(Value::from(CONDITION)),
-        false => from_dynamic(argument),
-    }
 }

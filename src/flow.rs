@@ -13,6 +13,8 @@ use crate::bundle::{Bundle, Script};
 use crate::duration::Lasting;
 use crate::engine::{Engine, MODULES_MAX};
 use crate::error::{Diagnostic, Place};
+use crate::logging::LEVEL_MAX;
+use crate::template::ENDING;
 use crate::{document, event};
 
 /// Events that a batch may hold at most, whatever the settings say.
@@ -61,6 +63,8 @@ pub struct FlowSettings {
     /// How long a target may still be at work on a request that was cut off; only then it is asked
     /// whether it was done.
     pub in_doubt_wait: Lasting,
+    /// `log::…` lines above this level stay out of the server's log; 0 to 3, as of connectors.
+    pub log_level: u8,
     /// Collects events and runs once for all of them.
     pub batch: Option<BatchSettings>,
 }
@@ -76,6 +80,7 @@ impl Default for FlowSettings {
             run_seconds_max: 10,
             in_doubt: InDoubt::Repeat,
             in_doubt_wait: Lasting(Duration::from_secs(10)),
+            log_level: 1,
             batch: None,
         }
     }
@@ -191,6 +196,9 @@ fn sensible(settings: &FlowSettings, shown: &Path) -> Result<(), Vec<Diagnostic>
             run_seconds_max: 0 | 3601..,
             ..
         } => wrong("run_seconds_max must be 1 to 3600"),
+        FlowSettings { log_level, .. } if *log_level > LEVEL_MAX => {
+            wrong("log_level must be 0 to 3")
+        }
         FlowSettings {
             batch: Some(batch), ..
         } if !(1..=BATCH_EVENTS_MAX).contains(&batch.size_max) => {
@@ -216,7 +224,9 @@ fn gather(engine: &Engine, root: &Path, bundle: &mut Bundle) -> Result<(), Vec<D
             return Err(vec![placed(why, place)]);
         }
         let text = module_text(root, &path).map_err(|why| vec![placed(why, place)])?;
-        waiting.extend(engine.imports(&text));
+        if !path.ends_with(ENDING) {
+            waiting.extend(engine.imports(&text));
+        }
         bundle.modules.insert(path, text);
     }
     Ok(())
@@ -234,13 +244,18 @@ fn placed(why: String, place: Option<Place>) -> Diagnostic {
 /// inside the folder of flows: a script is no way to other files.
 fn module_text(root: &Path, path: &str) -> Result<String, String> {
     let plain = |part: &str| event::is_name(part.strip_prefix('_').unwrap_or(part));
-    if !path.split('/').all(plain) {
+    let template = path.strip_suffix(ENDING);
+    if !template.unwrap_or(path).split('/').all(plain) {
         return Err(format!(
             "import of `{path}`: a path under flows/ has only names of letters, digits, _ and -"
         ));
     }
-    let file = root.join(format!("{path}.rhai"));
-    let missing = |_| format!("module `{path}` not found; it would be flows/{path}.rhai");
+    let (what, name) = match template {
+        Some(_) => ("template", path.to_owned()),
+        None => ("module", format!("{path}.rhai")),
+    };
+    let file = root.join(&name);
+    let missing = |_| format!("{what} `{path}` not found; it would be flows/{name}");
     let real = file.canonicalize().map_err(missing)?;
     let home = root.canonicalize().map_err(missing)?;
     if !real.starts_with(home) {

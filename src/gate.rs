@@ -7,6 +7,7 @@
 use std::any::Any;
 
 use crate::event::Value;
+use crate::logging::LogLine;
 use crate::store::codec::encode_value;
 
 /// What a script asks for.
@@ -57,6 +58,11 @@ pub trait Gate: Any + Send {
 
     /// Takes what a closure said that [`Answer::Judge`] asked for: true, false, or what it raised.
     fn judged(&mut self, _verdict: Result<bool, Value>) {}
+
+    /// Takes a line for the log; false where none may be written.
+    fn log(&mut self, _line: &LogLine) -> bool {
+        false
+    }
 
     /// Takes a line that the script printed.
     fn print(&mut self, line: &str);

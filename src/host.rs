@@ -6,6 +6,7 @@
 use crate::action::{self, Argument};
 use crate::broker;
 use crate::gate::HostWord;
+use crate::{logging, template};
 
 const fn word(
     module: &'static str,
@@ -164,6 +165,7 @@ pub fn words() -> Vec<HostWord> {
             example: verb.example,
         })
     });
-    let plain = LOCAL.iter().chain(broker::WORDS).chain(WAITING).copied();
+    let plain = LOCAL.iter().chain(broker::WORDS).chain(WAITING);
+    let plain = plain.chain(logging::WORDS).chain(template::WORDS).copied();
     plain.chain(verbs).collect()
 }

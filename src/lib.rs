@@ -17,6 +17,7 @@ pub mod secret;
 
 pub mod duration;
 pub mod hex;
+pub mod lua_pattern;
 pub mod memory;
 pub mod stop;
 mod tls;
@@ -27,6 +28,7 @@ pub mod amqp;
 // thinking: a script, and the gate between it and the world
 pub mod broker;
 pub mod bundle;
+mod calls;
 pub mod compile;
 pub mod engine;
 pub mod explain;
@@ -36,8 +38,10 @@ pub mod gate;
 pub mod host;
 pub mod leak;
 mod lexicon;
+pub mod logging;
 mod resolver;
 pub mod step;
+pub mod template;
 pub mod thinkers;
 mod vocabulary;
 

@@ -10,6 +10,7 @@ use crate::broker::{Brokers, Origin};
 use crate::clock::Clock;
 use crate::event::{Incoming, Meta, Value};
 use crate::gate::Question;
+use crate::logging::{LogLine, Severity};
 use crate::replay::Locals;
 use crate::step;
 use crate::store::Store;
@@ -46,6 +47,8 @@ pub struct RunLocals {
     pub brokers: Arc<Brokers>,
     /// Where the events came in.
     pub origin: Origin,
+    /// Lines above this level stay out of the server's log.
+    pub log_level: u8,
 }
 
 impl Locals for RunLocals {
@@ -64,6 +67,16 @@ impl Locals for RunLocals {
             "state::delete" => text(argument(0), "key").and_then(|key| self.set(key, None)),
             _ => return self.brokers.answer(question, &self.origin),
         })
+    }
+
+    fn log(&mut self, line: &LogLine) {
+        let (run, text) = (&self.run, &line.text);
+        match line.severity {
+            _ if line.level > self.log_level => {}
+            Severity::Error => tracing::error!(run, "{text}"),
+            Severity::Warning => tracing::warn!(run, "{text}"),
+            Severity::Info => tracing::info!(run, "{text}"),
+        }
     }
 }
 

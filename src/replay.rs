@@ -8,6 +8,7 @@ use crate::divergence::same;
 use crate::event::Value;
 use crate::gate::{Answer, Gate, Question};
 use crate::journal::{COMMANDS_MAX, Command, Entry, Journal, Outcome};
+use crate::logging::LogLine;
 
 pub use crate::divergence::{Divergence, show};
 
@@ -15,6 +16,9 @@ pub use crate::divergence::{Divergence, show};
 pub trait Locals: Send {
     /// The answer, or `None` if the word is not a local one.
     fn answer(&mut self, question: &Question) -> Option<Result<Value, String>>;
+
+    /// Takes a line that was not written before.
+    fn log(&mut self, _line: &LogLine) {}
 }
 
 /// What a step came to ask.
@@ -115,6 +119,12 @@ impl Replay {
         }
         let (which, value) = judging.asked.take()?;
         Some(Answer::Judge(which, value))
+    }
+
+    /// True of what the script says beyond what it was answered before: the rest it said already.
+    fn is_news(&self) -> bool {
+        let beyond = self.cursor == self.journal.command_count();
+        beyond && self.asked == Asked::Nothing && !self.is_judging()
     }
 
     /// True while a closure thinks about an event.
@@ -255,13 +265,16 @@ impl Gate for Replay {
     }
 
     fn print(&mut self, line: &str) {
-        if self.is_judging() {
-            return;
-        }
-        // A line printed while old answers are handed back was printed before.
-        let beyond = self.cursor == self.journal.command_count();
-        if beyond && self.asked == Asked::Nothing {
+        if self.is_news() {
             self.journal.add(Entry::Console(line.to_owned()));
         }
+    }
+
+    fn log(&mut self, line: &LogLine) -> bool {
+        if self.is_news() {
+            self.journal.add(Entry::Console(line.to_string()));
+            self.locals.log(line);
+        }
+        true
     }
 }

@@ -232,7 +232,10 @@ impl Conductor {
         let (answer, thought) = oneshot::channel();
         let journal = std::mem::replace(&mut work.journal, Journal::nowhere());
         let effects = Arc::clone(&work.seat.effects);
-        let locals = self.locals(&journal.run, &work.events, effects);
+        let locals = RunLocals {
+            log_level: work.flow.settings.log_level,
+            ..self.locals(&journal.run, &work.events, effects)
+        };
         let (run, position) = (journal.run.clone(), journal.command_count() as u64);
         let replay = Replay::new(journal, self.clock.clone(), Box::new(locals));
         let (script, events) = (Arc::clone(&work.script), Arc::clone(&work.events));
@@ -269,6 +272,7 @@ impl Conductor {
             effects,
             brokers: Arc::clone(&self.thinkers.engine.brokers),
             origin: Origin::of(events),
+            log_level: 0,
         }
     }
 

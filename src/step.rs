@@ -5,12 +5,15 @@
 //! it first, and the engine looks at it after every operation and after the evaluation.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::event::Value;
 use crate::gate::{Answer, Gate, Question};
 use crate::leak;
+use crate::logging::LogLine;
 use crate::memory;
+use crate::template::{Template, Templates};
 
 /// Operations that one step may take; Rhai's own count misses those inside closures.
 pub const OPERATIONS_MAX: u64 = 1_000_000;
@@ -66,6 +69,7 @@ struct Step {
     outside: isize,
     deadline: Instant,
     memory_at_start: isize,
+    templates: Arc<Templates>,
 }
 
 /// What is left of a step.
@@ -95,6 +99,7 @@ pub fn begin(gate: Option<Box<dyn Gate>>, thinking: Duration) {
         outside: 0,
         deadline: Instant::now() + thinking,
         memory_at_start: memory::live_bytes(),
+        templates: Arc::default(),
     };
     INTERRUPTED.set(false);
     STEP.with_borrow_mut(|slot| *slot = Some(step));
@@ -141,6 +146,25 @@ pub fn judged(verdict: Result<bool, Value>) {
             }
         }
     });
+}
+
+/// Takes a line for the log: false in a stopped step, `None` where none may be written.
+pub fn log(line: &LogLine) -> Option<bool> {
+    STEP.with_borrow_mut(|slot| slot.as_mut().and_then(|step| step.log(line)))
+}
+
+/// Gives the step of this thread the templates of its script.
+pub fn lend(templates: &Arc<Templates>) {
+    STEP.with_borrow_mut(|slot| {
+        if let Some(step) = slot.as_mut() {
+            step.templates = Arc::clone(templates);
+        }
+    });
+}
+
+/// One of the script's templates.
+pub fn template(path: &str) -> Option<Arc<Template>> {
+    STEP.with_borrow(|slot| slot.as_ref()?.templates.get(path).cloned())
 }
 
 /// Takes a printed line; a stopped step prints nothing.
@@ -191,6 +215,22 @@ impl Step {
             self.stop = Some(Stop::Asked);
         }
         (answer != Answer::NotHere).then_some(answer)
+    }
+
+    fn log(&mut self, line: &LogLine) -> Option<bool> {
+        if self.stop.is_some() {
+            return Some(false);
+        }
+        let gate = self.gate.as_mut()?;
+        let length = line.text.len();
+        if self.console_bytes + length > CONSOLE_BYTES_MAX {
+            return Some(true);
+        }
+        self.console_bytes += length;
+        let before = memory::live_bytes();
+        let may_log = gate.log(line);
+        self.outside += memory::live_bytes().wrapping_sub(before).max(0);
+        may_log.then_some(true)
     }
 
     fn print(&mut self, line: &str) {

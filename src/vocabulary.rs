@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::error::{Diagnostic, did_you_mean};
 use crate::host;
 use crate::lexicon::Counts;
+use crate::template;
 
 /// What a script finds bound at its top level.
 const BOUND: &[&str] = &["event", "meta", "events"];
@@ -20,6 +21,9 @@ const HINT_FOR_BOUND: &str = "`event` and `meta` exist at the top level only, or
 /// and in its modules, and what a module must not hold.
 pub(crate) fn check(engine: &Engine, bundle: &Bundle, ast: &AST) -> Vec<Diagnostic> {
     let compiled = |(path, text): (&String, &String)| {
+        if path.ends_with(template::ENDING) {
+            return None;
+        }
         let ast = engine.rhai.compile(text).ok()?;
         Some((path.clone(), ast))
     };
@@ -122,7 +126,7 @@ fn check_one(
     mistakes
 }
 
-/// The paths of the `import` lines with text that is written out.
+/// The paths of the `import` lines, and of templates, with text that is written out.
 pub(crate) fn imports(ast: &AST) -> Vec<(String, Position)> {
     let mut paths = Vec::new();
     ast.walk(&mut |nodes: &[ASTNode]| {
@@ -131,9 +135,25 @@ pub(crate) fn imports(ast: &AST) -> Vec<(String, Position)> {
         {
             paths.push((path.to_string(), *position));
         }
+        if let Some(ASTNode::Expr(Expr::FnCall(call, _)) | ASTNode::Stmt(Stmt::FnCall(call, _))) =
+            nodes.last()
+        {
+            paths.extend(template_of(call));
+        }
         true
     });
     paths
+}
+
+/// The file that a call of `template::render` names.
+fn template_of(call: &FnCallExpr) -> Option<(String, Position)> {
+    let is_render = call.name == "render" && call.namespace.root() == template::MODULE;
+    match call.args.first() {
+        Some(Expr::StringConstant(named, position)) if is_render && !template::is_text(named) => {
+            Some((named.to_string(), *position))
+        }
+        _ => None,
+    }
 }
 
 /// What a frequent syntax error in `source` usually means.

@@ -8,6 +8,7 @@ mod client;
 mod demo;
 mod docs;
 mod explain;
+mod import;
 mod list;
 mod log;
 mod manual;
@@ -121,6 +122,8 @@ enum Verb {
     /// Take a trap on standard input, as snmptrapd's traphandle
     #[command(disable_help_flag = true)]
     Trap(Passed),
+    /// Turn what another program was told into what vigie is told
+    Import(import::Import),
     /// Make a token for a caller
     Token(token::Token),
     /// Copy the running server's store into one file
@@ -204,6 +207,7 @@ fn run(cli: Cli) -> Exit {
         Verb::Explain(verb) => verb.run(&common),
         Verb::Pause(verb) => verb.run(&common),
         Verb::Resume(verb) => verb.run(&common),
+        Verb::Import(verb) => verb.run(),
         Verb::Token(verb) => verb.run(),
         Verb::Backup(verb) => verb.run(&common),
         Verb::Restore(verb) => verb.run(&common),

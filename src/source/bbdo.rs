@@ -53,6 +53,11 @@ const CALL_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// How long a call may take.
 const CALL_MAX: Duration = Duration::from_secs(10);
 
+/// Every kind of event that `accepted_elements` may name.
+pub fn elements() -> impl Iterator<Item = &'static str> {
+    rules::known_elements()
+}
+
 /// The kind.
 pub struct Bbdo;
 

@@ -24,7 +24,7 @@ trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
 /// One connection of a Broker.
-struct Broker {
+pub struct Broker {
     stream: Box<dyn Stream>,
     deframer: Deframer,
     unpacker: Option<Unpacker>,
@@ -51,7 +51,7 @@ impl Broker {
     }
 
     /// Connects and says `greeting`.
-    fn greet(port: u16, greeting: &Frame) -> Broker {
+    pub fn greet(port: u16, greeting: &Frame) -> Broker {
         let mut broker = Broker::new(connect(port));
         broker.send(&greeting.packets());
         let answer = broker.hear().unwrap();
@@ -60,7 +60,7 @@ impl Broker {
         broker
     }
 
-    fn send(&mut self, bytes: &[u8]) {
+    pub fn send(&mut self, bytes: &[u8]) {
         match self.unpacker {
             Some(_) => self.stream.write_all(&pack(bytes)).unwrap(),
             None => self.stream.write_all(bytes).unwrap(),
@@ -101,7 +101,7 @@ impl Broker {
         true
     }
 
-    fn is_acknowledged(&mut self, events: usize) {
+    pub fn is_acknowledged(&mut self, events: usize) {
         while (self.acknowledged as usize) < events {
             assert!(
                 self.hear_acknowledgement(),
@@ -114,7 +114,7 @@ impl Broker {
 }
 
 /// Everything that a Broker says.
-const ALL: &str = "[source.filter]
+pub const ALL: &str = "[source.filter]
 accepted_categories = [\"*\"]
 accepted_elements = [\"*\"]
 hard_only = false
@@ -122,17 +122,18 @@ acknowledged = true
 in_downtime = true
 flapping = true
 skip_anon_events = false
+skip_downtime_progress = false
 host_status = [0, 1, 2, 4]
 service_status = [0, 1, 2, 3, 4]
 enable_host_status_dedup = false
 enable_service_status_dedup = false
 ";
 
-fn house(keys: &str) -> (House, u16) {
+pub fn house(keys: &str) -> (House, u16) {
     house_with(&format!("{keys}{ALL}"))
 }
 
-fn house_with(keys: &str) -> (House, u16) {
+pub fn house_with(keys: &str) -> (House, u16) {
     let port = free_port();
     let house = House::new();
     let block = format!("[[source]]\nkind = \"bbdo\"\nlisten = \"127.0.0.1:{port}\"\n{keys}");
@@ -140,12 +141,12 @@ fn house_with(keys: &str) -> (House, u16) {
     (house, port)
 }
 
-fn greeting(recorded: &str) -> Frame {
+pub fn greeting(recorded: &str) -> Frame {
     frames(&recording(recorded)).remove(0)
 }
 
 /// A status of the younger generation, checked at `last_check`.
-fn status(last_check: u64) -> Frame {
+pub fn status(last_check: u64) -> Frame {
     let mut payload = vec![0x08, 101, 0x10, 100, 0x28, 2, 0x30, 1, 0xA8, 1];
     let mut rest = last_check;
     while rest >= 0x80 {
@@ -161,11 +162,11 @@ fn status(last_check: u64) -> Frame {
     }
 }
 
-fn packets(frames: &[Frame]) -> Vec<u8> {
+pub fn packets(frames: &[Frame]) -> Vec<u8> {
     frames.iter().flat_map(Frame::packets).collect()
 }
 
-fn kept(server: &Running, wanted: usize) -> Vec<Json> {
+pub fn kept(server: &Running, wanted: usize) -> Vec<Json> {
     wait_for(&format!("{wanted} events"), || {
         let channels = server.get("channels");
         (channels["channels"][0]["kept"] == json!(wanted)).then_some(())
@@ -611,6 +612,21 @@ fn every_mistake_in_a_block_is_told_with_its_place_and_advice() {
         ),
         ("listen = \"[::]:5669\"", "3:10", "`plaintext = true`"),
         (
+            "[source.filter]\naccepted_elements = [\"host_statsu\"]",
+            "4:",
+            "did you mean `host_status`?",
+        ),
+        (
+            "[source.filter]\naccepted_categories = [\"nebb\"]",
+            "4:",
+            "they are neb, storage, bam",
+        ),
+        (
+            "[source.filter]\nhost_status = [\"down\"]",
+            "4:",
+            "a state is a number",
+        ),
+        (
             "tls_cert = \"a.pem\"\ntls_key = \"a.key\"",
             "",
             "a.pem for TLS",
@@ -631,4 +647,115 @@ fn every_mistake_in_a_block_is_told_with_its_place_and_advice() {
             "{block}: {said}"
         );
     }
+}
+
+#[test]
+fn a_broker_that_comes_back_sends_again_what_is_one_event_also_after_kill_9() {
+    let (house, port) = house("");
+    let server = house.serve();
+    let (first, second) = (
+        frames(&recording("RECON.c1")),
+        frames(&recording("RECON.c2")),
+    );
+    let events_of = |frames: &[Frame]| {
+        let is_event = |frame: &&Frame| frame.label.category != 2;
+        frames
+            .iter()
+            .filter(is_event)
+            .cloned()
+            .collect::<Vec<Frame>>()
+    };
+    let (early, again) = (events_of(&first), events_of(&second));
+    assert!(early.iter().any(|frame| again.contains(frame)));
+    let mut broker = Broker::greet(port, &first[0]);
+    broker.send(&packets(&early));
+    broker.is_acknowledged(early.len());
+    server.kill();
+    let server = house.serve();
+    let mut broker = Broker::greet(port, &second[0]);
+    broker.send(&packets(&again));
+    broker.is_acknowledged(again.len());
+    let news = again.iter().filter(|frame| !early.contains(frame));
+    let twice = |kind: &str| {
+        let all = events(&server, "centreon");
+        all.into_iter().filter(|body| body["kind"] == kind).count()
+    };
+    let is_status = |frame: &&Frame| frame.label.category == 1 && frame.label.element == 29;
+    let sent = early.iter().filter(is_status).count() + news.filter(is_status).count();
+    assert!(sent > 0);
+    assert_eq!(twice("service_status"), sent);
+}
+
+#[test]
+fn an_acknowledgement_is_known_again_by_its_objects_and_its_entry_time() {
+    let (house, port) = house("");
+    let server = house.serve();
+    let acknowledgement = |entry: u8| Frame {
+        label: Label::new(1, 45),
+        payload: vec![0x08, 101, 0x10, 100, 0x20, 1, 0x48, entry],
+    };
+    for _ in 0..2 {
+        let mut broker = Broker::greet(port, &greeting("A301.c1"));
+        broker.send(&packets(&[acknowledgement(7), acknowledgement(8)]));
+        broker.is_acknowledged(2);
+    }
+    let bodies = kept(&server, 2);
+    let times: Vec<&Json> = bodies.iter().map(|body| &body["entry_time"]).collect();
+    assert_eq!(times, [&json!(7), &json!(8)]);
+}
+
+/// What is kept of a recording under these keys of a filter.
+fn filtered(name: &str, keys: &str) -> Vec<Json> {
+    let (house, port) = house_with(&format!("[source.filter]\n{keys}"));
+    let server = house.serve();
+    let sent = frames(&recording(name));
+    let said = sent.iter().filter(|one| one.label.category != 2).count();
+    let mut broker = Broker::greet(port, &sent[0]);
+    broker.send(&packets(&sent[1..]));
+    broker.is_acknowledged(said);
+    events(&server, "centreon")
+}
+
+#[test]
+fn of_a_downtime_its_start_and_its_end_pass_if_its_object_has_such_a_state() {
+    let only = "accepted_elements = [\"downtime\"]\n";
+    let told = filtered("E301.c1", only);
+    assert!(!told.is_empty());
+    for body in &told {
+        let has_ended = !body["deletion_time"].is_null();
+        let starts = !body["actual_start_time"].is_null() && body["actual_end_time"].is_null();
+        assert!(has_ended || starts, "{body}");
+    }
+    let every = filtered(
+        "E301.c1",
+        &format!("{only}skip_downtime_progress = false\n"),
+    );
+    assert!(every.len() > told.len());
+    // A start counts only in such a state; the end of what started before is never held back.
+    let nothing = "dt_host_status = [9]\ndt_service_status = [9]\n";
+    let none = filtered("E301.c1", &format!("{only}{nothing}"));
+    assert!(none.len() < told.len());
+    assert!(none.iter().all(|body| !body["deletion_time"].is_null()));
+    let all = filtered("E301.c1", &format!("{only}dt_host_status = [\"*\"]\n"));
+    assert_eq!(all.len(), told.len());
+}
+
+#[test]
+fn metrics_pass_by_their_names_and_states_may_be_all() {
+    let metric = "accepted_categories = [\"storage\"]\naccepted_elements = [\"metric\"]\n";
+    let all = filtered("A301.c1", metric);
+    assert!(!all.is_empty());
+    let named = |pattern: &str| {
+        filtered(
+            "A301.c1",
+            &format!("{metric}accepted_metrics = [{pattern}]\n"),
+        )
+        .len()
+    };
+    assert_eq!(named("\"^used\""), all.len());
+    assert_eq!(named("\"^nothing\""), 0);
+    let soft = "hard_only = false\nenable_service_status_dedup = false\n";
+    let some = filtered("A301.c1", &format!("{soft}service_status = [0]\n"));
+    let all = filtered("A301.c1", &format!("{soft}service_status = [\"*\"]\n"));
+    assert!(all.len() > some.len());
 }

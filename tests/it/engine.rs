@@ -310,12 +310,26 @@ fn a_failure_is_caught_with_its_verb_kind_status_and_message() {
     assert_eq!(value, Value::from("http::get refused 404 not there"));
 }
 
+/// An event with this body.
+pub fn came(body: Value) -> Event {
+    let id = EventId {
+        channel: "alert".to_owned(),
+        number: 1,
+    };
+    let meta = Meta::new("http", jiff::Timestamp::UNIX_EPOCH);
+    Event { id, body, meta }
+}
+
 #[test]
 fn a_host_word_in_a_filter_is_refused_with_its_place() {
     let job = |engine: &Engine| {
         let script = "fn filter(event) {\n  let n = now();\n  n > 1\n}";
         let script = compile(engine, script).unwrap();
-        engine.filter(&script, &Value::from([("n", Value::Int(1))]), THINKING)
+        engine.filter(
+            &script,
+            &came(Value::from([("n", Value::Int(1))])),
+            THINKING,
+        )
     };
     let error = thinkers().call(job).unwrap().unwrap_err();
     let shown = error.diagnostic().to_string();
@@ -333,7 +347,7 @@ fn a_filter_that_is_stopped_at_a_limit_is_no_verdict() {
         let script = format!("fn filter(event) {{ {body} }}");
         let job = move |engine: &Engine| {
             let script = compile(engine, &script).unwrap();
-            engine.filter(&script, &Value::Null, THINKING)
+            engine.filter(&script, &came(Value::Null), THINKING)
         };
         let error = thinkers().call(job).unwrap().expect_err(body);
         assert!(is_limit(&error.message), "{body}: {}", error.message);
@@ -361,7 +375,11 @@ fn a_filter_runs_without_the_top_level_and_must_say_yes_or_no() {
     for (script, expected) in cases {
         let job = move |engine: &Engine| {
             let script = compile(engine, script).unwrap();
-            engine.filter(&script, &Value::from([("n", Value::Int(1))]), THINKING)
+            engine.filter(
+                &script,
+                &came(Value::from([("n", Value::Int(1))])),
+                THINKING,
+            )
         };
         match (thinkers().call(job).unwrap(), expected) {
             (Ok(verdict), Ok(expected)) => assert_eq!(verdict, expected, "{script}"),

@@ -10,7 +10,7 @@ use vigie::thinkers::Thinkers;
 fn explained(source: &str, event: &str) -> Option<Explanation> {
     let thinkers = Thinkers::start(Engine::new(host::words())).unwrap();
     let bundle = Bundle::of("flows/alert/x.rhai", source);
-    let event = Value::from_json(serde_json::from_str(event).unwrap());
+    let event = crate::engine::came(Value::from_json(serde_json::from_str(event).unwrap()));
     let explain = move |engine: &Engine| {
         let script = engine.compile(bundle).unwrap();
         engine.explain(&script, &event)

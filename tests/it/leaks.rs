@@ -83,7 +83,13 @@ fn a_script_that_leaves_rings_behind_is_refused_before_it_eats_the_machine() {
 fn a_filter_that_leaves_rings_behind_is_refused_too() {
     let why = thinking(|engine| {
         let ring = compile(engine, &format!("fn filter(event) {{ {RING} true }}"));
-        let judge = || engine.filter(&ring, &Value::Null, Duration::from_secs(10));
+        let judge = || {
+            engine.filter(
+                &ring,
+                &crate::engine::came(Value::Null),
+                Duration::from_secs(10),
+            )
+        };
         (0..1_000).find_map(|_| judge().err().map(|error| error.message))
     });
     let why = why.expect("a refusal");

@@ -9,8 +9,18 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "what everything speaks of",
         &[
-            "error", "event", "secret", "clock", "duration", "memory", "encoding", "document",
-            "hex", "stop", "tls",
+            "error",
+            "event",
+            "secret",
+            "clock",
+            "duration",
+            "memory",
+            "encoding",
+            "document",
+            "hex",
+            "stop",
+            "tls",
+            "lua_pattern",
         ],
     ),
     ("the wire of a broker", &["amqp"]),
@@ -24,6 +34,9 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "gate",
             "broker",
+            "calls",
+            "logging",
+            "template",
             "host",
             "leak",
             "step",
@@ -117,6 +130,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "rhai",
         &[
             "src/engine.rs",
+            "src/calls.rs",
             "src/bundle.rs",
             "src/resolver.rs",
             "src/lexicon.rs",

@@ -9,6 +9,7 @@ mod lists;
 
 use serde::Deserialize;
 
+pub(super) use self::kinds::known_elements;
 use self::kinds::{Category, Element};
 use self::lists::{Operator, Pattern, States, listed, many, matches, one, passes, text};
 use super::field::Fields;

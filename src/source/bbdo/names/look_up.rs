@@ -13,7 +13,7 @@ const FRACTION: &[&str] = &["check_interval", "retry_interval"];
 
 impl Names {
     /// The answer to `broker::word(ids)`; a word that does not exist knows nothing.
-    pub(crate) fn look_up(&self, word: &str, ids: &[i64]) -> Found {
+    pub fn look_up(&self, word: &str, ids: &[i64]) -> Found {
         // A number that Centreon never gives is that of nothing.
         let id = |place: usize| match ids.get(place) {
             Some(id) => u32::try_from(*id).unwrap_or(0),

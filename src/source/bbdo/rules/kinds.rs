@@ -78,6 +78,6 @@ impl Element {
 }
 
 /// Every kind of event that can be accepted.
-fn known_elements() -> impl Iterator<Item = &'static str> {
+pub(in super::super) fn known_elements() -> impl Iterator<Item = &'static str> {
     table::names().chain(message::names()).chain([UNKNOWN])
 }
