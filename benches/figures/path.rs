@@ -238,7 +238,7 @@ impl Thoughts {
                 drop(engine.compile(bundle()).unwrap())
             })),
             filter: median(&time_each(times, || {
-                assert!(engine.filter(&script, &event.body, THINKING).unwrap());
+                assert!(engine.filter(&script, &event, THINKING).unwrap());
             })),
             first: median(&timed(times, &begun, |journal| {
                 step(engine, &script, journal)

@@ -12,7 +12,7 @@ fn a_line_is_written_once_and_the_level_keeps_the_servers_log_short() {
     house.channel("alert", "").flow(
         "alert/say",
         r#"
-        log::info(1, "first\nERROR: a false line \u{1b}[31m");
+        log::info(1, "first\nERROR: a false line \x1b[31m");
         log::warning(2, "second");
         log::error(3, "third");
         sleep("100ms");

@@ -17,6 +17,7 @@ const OPEN: f64 = f64::INFINITY;
 type Row = (&'static str, f64, &'static str, Range, Range, f64, f64);
 
 #[test]
+#[allow(clippy::approx_constant)]
 fn metrics_are_those_that_the_broker_found() {
     let none = range(NONE, NONE, false);
     let expected: Vec<(&str, Vec<Row>)> = vec![
