@@ -37,7 +37,15 @@ fn a_real_influxdb_reads_what_we_write() {
     let services = plain(&influxdb);
     let mut runner = TestRunner::deterministic();
     let strategy = proptest::collection::vec(point().prop_filter("sayable", is_sayable), 400);
-    let points = strategy.new_tree(&mut runner).unwrap().current();
+    let mut points = strategy.new_tree(&mut runner).unwrap().current();
+    // A question about all measurements gives a field the widest of its types and leaves out the
+    // others, so no name stands for two types here.
+    for (_, _, fields) in &mut points {
+        *fields = std::mem::take(fields)
+            .into_iter()
+            .map(|(key, value)| (format!("{}{key}", value.kind()), value))
+            .collect();
+    }
     let all: Vec<Value> = points
         .iter()
         .enumerate()
@@ -53,11 +61,17 @@ fn a_real_influxdb_reads_what_we_write() {
         json!({"written": 400, "dropped": [], "dropped_count": 0})
     );
     let found = influxdb.ask("select * from /.*/ group by *");
-    assert_eq!(found.len(), 400);
     let mut by_name: BTreeMap<String, &Json> = BTreeMap::new();
     for series in &found {
         by_name.insert(series["name"].as_str().unwrap().to_owned(), series);
     }
+    let missing =
+        |number: &usize| !by_name.contains_key(&said(&format!("m{number}{}", points[*number].0)));
+    let missing: Vec<_> = (0..400)
+        .filter(missing)
+        .map(|number| &points[number])
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
     for (number, (measurement, tags, fields)) in points.iter().enumerate() {
         let name = said(&format!("m{number}{measurement}"));
         let series = by_name
