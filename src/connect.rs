@@ -39,6 +39,12 @@ pub fn services(house: &House) -> Result<Services, Vec<Diagnostic>> {
             &mut mistakes,
             |settings| action::canopsis::Service::prepare(settings, base),
         ),
+        influxdb: prepare(
+            "influxdb",
+            settings.influxdb.clone(),
+            &mut mistakes,
+            |settings| action::influxdb::Service::prepare(settings, base),
+        ),
         smtp: prepare("smtp", settings.smtp.clone(), &mut mistakes, |settings| {
             action::mail::Service::prepare(settings, base)
         }),

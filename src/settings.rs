@@ -42,6 +42,8 @@ pub struct Settings {
     pub pagerduty: Option<action::pagerduty::Settings>,
     /// `canopsis::…`
     pub canopsis: Option<action::canopsis::Settings>,
+    /// `influxdb::write`
+    pub influxdb: Option<action::influxdb::Settings>,
     /// `mail::send`
     pub smtp: Option<action::mail::Settings>,
     /// `amqp::publish`
@@ -73,6 +75,7 @@ impl Default for Settings {
             redmine: None,
             pagerduty: None,
             canopsis: None,
+            influxdb: None,
             smtp: None,
             amqp: None,
             file: None,

@@ -9,6 +9,7 @@ pub mod arguments;
 pub mod canopsis;
 pub mod file;
 pub mod http;
+pub mod influxdb;
 pub mod mail;
 pub mod pagerduty;
 pub mod redmine;
@@ -28,6 +29,7 @@ pub const ALL: &[&dyn Action] = &[
     &redmine::Redmine,
     &pagerduty::PagerDuty,
     &canopsis::Canopsis,
+    &influxdb::InfluxDb,
     &http::Http,
     &mail::Mail,
     &amqp::Amqp,
@@ -166,6 +168,8 @@ pub struct Services {
     pub pagerduty: Option<pagerduty::Service>,
     /// `[canopsis]`
     pub canopsis: Option<canopsis::Service>,
+    /// `[influxdb]`
+    pub influxdb: Option<influxdb::Service>,
     /// `[smtp]`
     pub smtp: Option<mail::Service>,
     /// `[amqp]`

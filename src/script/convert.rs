@@ -7,6 +7,7 @@ use rhai::{Dynamic, ImmutableString};
 
 use super::blob::{Blob, TEXT_BYTES_MAX};
 use super::handle::Handle;
+use super::list::List;
 use super::secret::SecretText;
 use crate::event::{VALUE_DEPTH_MAX, Value};
 
@@ -121,6 +122,14 @@ fn compound(dynamic: &Dynamic, depth: usize) -> Result<Value, String> {
             true => Value::Text(String::from_utf8_lossy(blob.as_bytes()).into_owned()),
             false => Value::from(blob.share()),
         });
+    }
+    if let Some(list) = dynamic.read_lock::<List>() {
+        return match depth + list.depth() >= VALUE_DEPTH_MAX {
+            true => Err(format!(
+                "a value is nested more than {VALUE_DEPTH_MAX} deep"
+            )),
+            false => Ok(Value::List(list.items().to_vec())),
+        };
     }
     if let Some(secret) = dynamic.read_lock::<SecretText>() {
         return Ok(Value::Secret(secret.0.clone()));

@@ -9,6 +9,7 @@ pub mod convert;
 pub mod events;
 pub mod handle;
 pub mod json;
+pub mod list;
 pub mod mail;
 pub mod pattern;
 pub mod perfdata;
@@ -30,6 +31,7 @@ pub const ALL: &[&dyn Words] = &[
     &blob::Blobs,
     &secret::Secrets,
     &handle::Handles,
+    &list::Lists,
 ];
 
 /// A theme of pure words.

@@ -98,6 +98,7 @@ fn services_without_settings_open_nothing_and_say_what_is_missing() {
         ("redmine::open", json!([{"subject": "a"}]), "[redmine]"),
         ("pagerduty::resolve", json!(["a"]), "[pagerduty]"),
         ("canopsis::find", json!(["a"]), "[canopsis]"),
+        ("influxdb::write", json!(["a b=1 1"]), "[influxdb]"),
         ("mail::send", json!([{}]), "[smtp]"),
         ("file::append", json!(["a", "b"]), "[file]"),
     ];

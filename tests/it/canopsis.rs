@@ -410,3 +410,197 @@ async fn the_standin_sorts_events_as_canopsis_does() {
         assert_eq!(answer[list].as_array().unwrap().len(), 1, "{}", one["name"]);
     }
 }
+
+// downtimes
+
+#[tokio::test]
+async fn a_downtime_is_what_centreons_connector_sends() {
+    let standin = Canopsis::start().await.unwrap();
+    let services = services(&standin);
+    let wish = json!(["srv-web-01", "Disk-/var", {
+        "id": "centreon-downtime-31-1795192006", "start": 1_795_192_006, "end": 1_795_195_606,
+        "author": "admin", "comment": "reboot", "reason": "Centreon_downtime"}]);
+    let outcome = call(&services, "canopsis::downtime", wish.clone()).await;
+    let done = json!({"changed": true, "id": "centreon-downtime-31-1795192006"});
+    assert_eq!(shown(&outcome.unwrap()), done);
+    let asked: Vec<String> = standin
+        .requests()
+        .iter()
+        .map(|seen| {
+            format!(
+                "{} {}",
+                seen.method,
+                seen.path.trim_start_matches("/api/v4/")
+            )
+        })
+        .collect();
+    assert_eq!(
+        asked,
+        [
+            "GET pbehavior-reasons",
+            "POST pbehavior-reasons",
+            "GET pbehavior-types",
+            "GET app-info",
+            "POST pbehaviors",
+            "POST pbehavior-comments",
+        ]
+    );
+    // as recorded of the connector, but for the ids that are each Canopsis' own
+    let recorded = json!({"name": "centreon-downtime-31-1795192006", "type": "default-maintenance",
+        "reason": "reason-1", "author": "admin", "rrule": "", "tstop": 1_795_195_606,
+        "_id": "centreon-downtime-31-1795192006", "tstart": 1_795_192_006, "enabled": true,
+        "entity_pattern": [[{"field": "_id", "cond": {"value": "Disk-/var/srv-web-01", "type": "eq"}}]]});
+    assert_eq!(standin.requests()[4].json(), recorded);
+    let comment = json!({"message": "reboot", "pbehavior": "centreon-downtime-31-1795192006"});
+    assert_eq!(standin.requests()[5].json(), comment);
+    // once more: the reason is known, the downtime is there, its comment too
+    let again = call(&services, "canopsis::downtime", wish).await.unwrap();
+    assert_eq!(shown(&again)["changed"], false);
+    assert_eq!(standin.reasons().len(), 1);
+    assert_eq!(standin.pbehaviors().len(), 1);
+    assert_eq!(
+        standin.pbehaviors()[0]["comments"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_downtime_is_taken_back_once_and_then_there_is_none() {
+    let standin = Canopsis::start().await.unwrap();
+    let services = services(&standin);
+    let outcome = call(
+        &services,
+        "canopsis::downtime",
+        json!([{"component": "web01", "duration": "2h"}]),
+    );
+    let outcome = shown(&outcome.await.unwrap());
+    let id = outcome["id"].as_str().unwrap().to_owned();
+    assert_eq!(id, format!("vigie-{}", crate::acting::KEY));
+    let downtime = &standin.pbehaviors()[0];
+    let lasts = downtime["tstop"].as_i64().unwrap() - downtime["tstart"].as_i64().unwrap();
+    assert_eq!(lasts, 7_200);
+    assert_eq!(downtime["entity_pattern"][0][0]["cond"]["value"], "web01");
+    for changed in [true, false] {
+        let outcome = call(&services, "canopsis::undo_downtime", json!([id])).await;
+        assert_eq!(
+            shown(&outcome.unwrap()),
+            json!({"changed": changed, "id": id})
+        );
+    }
+    let deleted = standin.requests().pop().unwrap();
+    assert_eq!(deleted.asked("name"), Some(id.as_str()));
+    assert!(standin.pbehaviors().is_empty());
+}
+
+#[tokio::test]
+async fn a_downtime_that_was_cut_off_gets_its_comment_once() {
+    let standin = Canopsis::start().await.unwrap();
+    let services = services(&standin);
+    let wish = json!(["web01", {"id": "d1", "duration": "1h", "comment": "reboot"}]);
+    let well = Mischief::Delay(Duration::ZERO);
+    // the answer to each of its six requests is lost in turn
+    for lost in 0..6 {
+        standin.behave();
+        standin.fail_next(lost, well.clone());
+        standin.fail_next(1, Mischief::LoseAnswer);
+        away(call(&services, "canopsis::downtime", wish.clone()).await);
+        standin.behave();
+        call(&services, "canopsis::downtime", wish.clone())
+            .await
+            .unwrap();
+        let downtimes = standin.pbehaviors();
+        assert_eq!(downtimes.len(), 1, "{lost}");
+        assert_eq!(
+            downtimes[0]["comments"].as_array().unwrap().len(),
+            1,
+            "{lost}"
+        );
+        assert_eq!(standin.reasons().len(), 1, "{lost}");
+        // one more request leads to a reason only as long as there is none
+        call(&services, "canopsis::undo_downtime", json!(["d1"]))
+            .await
+            .unwrap();
+        if lost == 4 {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn reasons_and_types_are_found_on_any_page_and_a_strange_type_is_refused() {
+    let standin = Canopsis::start().await.unwrap();
+    let services = services(&standin);
+    for n in 0..250 {
+        let mut request = Request::new(
+            "POST",
+            format!("{}/api/v4/pbehavior-reasons", standin.url()),
+        )
+        .json(&json!({"name": format!("r{n}"), "description": "x"}));
+        request.header("x-canopsis-authkey", AUTHKEY);
+        Client::default().send(request).await.unwrap();
+    }
+    let wish = |more: serde_json::Value| {
+        let mut wish = json!({"duration": "1h"});
+        for (name, value) in more.as_object().unwrap() {
+            wish[name] = value.clone();
+        }
+        json!(["web01", wish])
+    };
+    call(
+        &services,
+        "canopsis::downtime",
+        wish(json!({"reason": "r249", "type": "Default pause"})),
+    )
+    .await
+    .unwrap();
+    assert_eq!(standin.reasons().len(), 250);
+    assert_eq!(standin.pbehaviors()[0]["reason"], "reason-250");
+    assert_eq!(standin.pbehaviors()[0]["type"], "default-pause");
+    let said = refusal(
+        call(
+            &services,
+            "canopsis::downtime",
+            wish(json!({"type": "Holiday"})),
+        )
+        .await,
+    );
+    assert_eq!(
+        said,
+        "Canopsis has no pbehavior type `Holiday`; it has Default active, Default inactive, Default maintenance, Default pause"
+    );
+    for (more, complaint) in [
+        (json!({"end": 1}), "give either `end` or `duration`"),
+        (json!({"duration": null}), "give either `end` or `duration`"),
+        (
+            json!({"duration": null, "start": 10, "end": 10}),
+            "the downtime ends before it begins",
+        ),
+        (json!({"id": " "}), "`id` is blank"),
+        (
+            json!({"id": "x".repeat(256)}),
+            "`id` is longer than 255 characters",
+        ),
+        (
+            json!({"typ": "x"}),
+            "there is no option `typ`; did you mean `type`?",
+        ),
+    ] {
+        let said = refusal(call(&services, "canopsis::downtime", wish(more)).await);
+        assert_eq!(said, complaint);
+    }
+    let said = refusal(call(&services, "canopsis::undo_downtime", json!([""])).await);
+    assert_eq!(said, "`id` is blank");
+}
+
+#[tokio::test]
+async fn the_version_that_wants_a_colour_gets_one() {
+    let standin = Canopsis::start().await.unwrap();
+    standin.pretend("22.10.7");
+    let services = services(&standin);
+    let wish = json!(["web01", {"duration": "1h"}]);
+    call(&services, "canopsis::downtime", wish).await.unwrap();
+    assert_eq!(standin.pbehaviors()[0]["color"], "#73D8FF");
+}

@@ -31,6 +31,7 @@ const EXAMPLES: &[&str] = &[
     "examples/alertmanager",
     "examples/kompira",
     "examples/centreon",
+    "examples/influxdb",
 ];
 
 fn root() -> PathBuf {

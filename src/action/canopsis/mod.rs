@@ -1,9 +1,11 @@
-//! `canopsis::check ack ackremove cancel comment ticket snooze resolve find` by the API v4.
+//! `canopsis::check ack ackremove cancel comment ticket snooze resolve downtime undo_downtime find`
+//! by the API v4.
 //!
 //! Invariant: 200 alone proves nothing. `failed_events` is a refusal, `retry_events` means away,
 //! and an alarm counts as resolved when it is seen to be.
 
 mod alarm;
+mod downtime;
 mod event;
 mod target;
 
@@ -217,6 +219,20 @@ const VERBS: &[Verb] = &[
         repeat: Repeat::Safe,
     },
     Verb {
+        name: "downtime",
+        arguments: &[COMPONENT, RESOURCE, MORE],
+        about: "sets a downtime (pbehavior) with end or duration; options id, start, author, comment, reason (made if Canopsis has none of this name), type (Default maintenance); gives #{ changed, id }; changed is false if the id is there already",
+        example: r#"let downtime = canopsis::downtime("web01", "HTTP", #{ duration: "2h", comment: "new disk" });"#,
+        repeat: Repeat::Safe,
+    },
+    Verb {
+        name: "undo_downtime",
+        arguments: &[Argument::required("id", "text")],
+        about: "takes a downtime back by its id; gives #{ changed, id }; changed is false if there is none",
+        example: r#"canopsis::undo_downtime(downtime.id);"#,
+        repeat: Repeat::Safe,
+    },
+    Verb {
         name: "find",
         arguments: &[COMPONENT, RESOURCE],
         about: "the open alarm as #{ id, entity, state, acked, canceled, output, alarm }, or () if there is none",
@@ -245,6 +261,8 @@ impl Action for Canopsis {
                 "check" => event::check(&api, &call).await,
                 "resolve" => event::resolve(&api, &call).await,
                 "find" => alarm::find(&api, &call).await,
+                "downtime" => downtime::set(&api, &call).await,
+                "undo_downtime" => downtime::undo(&api, &call).await,
                 _ => alarm::act(&api, &call).await,
             }
         })

@@ -7,6 +7,7 @@
 pub mod alertmanager;
 pub mod dovecot;
 pub mod icinga;
+pub mod influxdb;
 pub mod nagios;
 pub mod netsnmp;
 pub mod postfix;

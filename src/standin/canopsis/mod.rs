@@ -1,23 +1,26 @@
-//! A stand-in for Canopsis' API v4 (events, open alarms, alarm actions). Not Canopsis.
+//! A stand-in for Canopsis' API v4 (events, open alarms, alarm actions, pbehaviors). Not Canopsis.
 //!
 //! Follows what reading the community edition 24.10 showed: 200 even if every event was refused,
 //! corrections on the way, events without an open alarm ignored, 404 for what is already done, and
 //! a recovered alarm resolved only some time after its last change.
 
+mod complaint;
+mod pbehavior;
+
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use self::complaint::action_complaint;
+use self::pbehavior::Pbehaviors;
 use super::server::{Reply, Seen, Server, lock};
 
 /// The key that the stand-in knows.
 pub const AUTHKEY: &str = "5f0b6a2e-7a6c-4f0e-9a39-2b8f6c1d7e44";
 /// How long an alarm must have been in state 0 to be resolved: the default rule.
 const RESOLVE_AFTER: Duration = Duration::from_secs(60);
-/// Longest comment, ticket URL and system name, in characters.
-const COMMENT_CHARS_MAX: usize = 255;
 /// Event types of the engines that need an open alarm.
 const ON_OPEN_ALARM: &[&str] = &[
     "ack",
@@ -61,6 +64,7 @@ struct State {
     alarms: Vec<Alarm>,
     events: Vec<Value>,
     entities: Vec<String>,
+    pbehaviors: Pbehaviors,
     resolve_after: Duration,
     /// The broker behind the API does not take events: they come back in `retry_events`.
     is_clogged: bool,
@@ -115,6 +119,21 @@ impl Canopsis {
         lock(&self.state).events.clone()
     }
 
+    /// Every pbehavior with its comments, oldest first.
+    pub fn pbehaviors(&self) -> Vec<Value> {
+        lock(&self.state).pbehaviors.list.clone()
+    }
+
+    /// Every reason of pbehaviors.
+    pub fn reasons(&self) -> Vec<Value> {
+        lock(&self.state).pbehaviors.reasons.clone()
+    }
+
+    /// Says from now on that it is another version.
+    pub fn pretend(&self, version: &str) {
+        lock(&self.state).pbehaviors.version = version.to_owned();
+    }
+
     /// Whether the broker behind the API takes events.
     pub fn clog(&self, is_clogged: bool) {
         lock(&self.state).is_clogged = is_clogged;
@@ -123,16 +142,23 @@ impl Canopsis {
 
 impl State {
     fn answer(&mut self, seen: &Seen) -> Reply {
+        let parts: Vec<&str> = seen.path.trim_start_matches('/').split('/').collect();
+        if parts == ["api", "v4", "app-info"] {
+            return self.pbehaviors.app_info();
+        }
         let key = seen.asked("authkey").or(seen.header("x-canopsis-authkey"));
         if key != Some(AUTHKEY) {
             return error(401, "Unauthorized");
         }
         self.settle();
-        let parts: Vec<&str> = seen.path.trim_start_matches('/').split('/').collect();
         match (seen.method.as_str(), parts.as_slice()) {
             ("POST", ["api", "v4", "event"]) => self.take_events(seen),
             ("GET", ["api", "v4", "open-alarms"]) => self.open_alarm(seen),
             ("PUT", ["api", "v4", "alarms", id, verb]) => self.act(id, verb, seen),
+            (_, ["api", "v4", rest @ ..]) => {
+                let answer = self.pbehaviors.answer(rest, seen);
+                answer.unwrap_or_else(|| error(404, "Not found"))
+            }
             _ => error(404, "Not found"),
         }
     }
@@ -351,29 +377,6 @@ fn entity(event: &Value) -> Option<String> {
         Some(resource) => format!("{resource}/{component}"),
         None => component.to_owned(),
     })
-}
-
-fn action_complaint(verb: &str, body: &Map<String, Value>) -> Option<(&'static str, &'static str)> {
-    let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or("");
-    let long = |name: &str| text(name).chars().count() > COMMENT_CHARS_MAX;
-    if long("comment") {
-        return Some(("comment", "Comment should be 255 or less."));
-    }
-    match verb {
-        "comment" if text("comment").is_empty() => Some(("comment", "Comment is missing.")),
-        "assocticket" if text("ticket").is_empty() => Some(("ticket", "Ticket is missing.")),
-        "assocticket" if long("url") => Some(("url", "URL should be 255 or less.")),
-        "snooze" if !body.get("duration").is_some_and(is_duration) => {
-            Some(("duration", "Duration is missing."))
-        }
-        _ => None,
-    }
-}
-
-fn is_duration(value: &Value) -> bool {
-    let unit = value["unit"].as_str().unwrap_or("");
-    value["value"].as_i64().is_some_and(|value| value > 0)
-        && matches!(unit, "s" | "m" | "h" | "d" | "w" | "M" | "y")
 }
 
 fn error(status: u16, text: &str) -> Reply {
