@@ -3,6 +3,9 @@
 
 mod amend;
 mod explain;
+mod held;
+mod kompira;
+mod receive;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -62,7 +65,8 @@ pub fn router(state: Arc<State>) -> Router {
         .merge(archive::router())
         .merge(amend::router())
         .merge(explain::router())
-        .fallback(unknown)
+        .merge(receive::router())
+        .fallback(kompira::door)
         .with_state(state)
         .merge(doors)
         .method_not_allowed_fallback(not_allowed)

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::channel::LOOKED_AT;
 use crate::claim::{Progress, lock};
 use crate::dispatch::{Dispatcher, Left};
 use crate::event::RunId;
@@ -31,7 +32,7 @@ struct Attended {
     progress: Arc<Mutex<Progress>>,
     from: u64,
     kept: u64,
-    task: JoinHandle<()>,
+    task: Option<JoinHandle<()>>,
 }
 
 /// What a listing says about a flow.
@@ -147,7 +148,7 @@ impl Attendance {
             progress,
             from,
             kept: u64::MAX,
-            task,
+            task: Some(task),
         })
     }
 
@@ -161,19 +162,34 @@ impl Attendance {
         Ok(furthest.unwrap_or_else(|| self.conductor.store.channel_counts(channel).floor.max(1)))
     }
 
-    /// A flow that is not in the folder any more holds no events back.
+    /// A flow that is not in the folder any more holds no events back. Where the last one of a
+    /// channel had come is written down: what it looked at does not wait to be taken.
     async fn forget(&self, flows: &BTreeMap<String, Arc<Flow>>) -> Result<(), StoreError> {
         let mut batch = Batch::new();
-        for path in self
-            .conductor
-            .store
-            .cursors()?
-            .keys()
-            .filter(|path| !flows.contains_key(*path))
+        let mut looked: BTreeMap<&str, u64> = BTreeMap::new();
+        let cursors = self.conductor.store.cursors()?;
+        for (path, cursor) in cursors
+            .iter()
+            .filter(|(path, _)| !flows.contains_key(*path))
         {
             batch.drop_cursor(path);
+            let channel = path.split('/').next().unwrap_or(path);
+            if !flows.values().any(|flow| flow.channel == channel) {
+                let next = looked.entry(channel).or_insert(cursor.next);
+                *next = cursor.next.min(*next);
+            }
         }
-        self.conductor.store.commit(batch).await.map(drop)
+        for (channel, next) in &looked {
+            let mark = next.to_be_bytes().to_vec();
+            batch.set_mark(&format!("{LOOKED_AT}{channel}"), Some(mark))?;
+        }
+        self.conductor.store.commit(batch).await?;
+        for (channel, next) in looked {
+            if let Some(channel) = self.conductor.channels.get(channel) {
+                channel.set_floor(next);
+            }
+        }
+        Ok(())
     }
 
     /// Runs whose flow is gone go on with the version that they are pinned to.
@@ -305,10 +321,10 @@ impl Attendance {
 
     /// Waits until no dispatcher is left.
     pub async fn ended(&self) {
-        let tasks: Vec<JoinHandle<()>> = {
-            let attended = std::mem::take(&mut *lock(&self.attended));
-            attended.into_values().map(|one| one.task).collect()
-        };
+        // How far each came is still to be written down.
+        let take = |one: &mut Attended| one.task.take();
+        let tasks: Vec<JoinHandle<()>> =
+            lock(&self.attended).values_mut().filter_map(take).collect();
         for task in tasks {
             // It ended; in which way makes no difference now.
             let _ = task.await;

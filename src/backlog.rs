@@ -96,6 +96,15 @@ impl Backlog {
             inside.events -= 1;
         }
     }
+
+    /// Begins anew with what may be taken from a channel: an event is free again.
+    pub fn forget_taken(&self, channel: &str) {
+        let mut inside = lock(&self.0);
+        let anew = |label: &Label| label.0 == channel && label.1;
+        let gone = inside.shelves.extract_if(|label, _| anew(label));
+        let events: usize = gone.map(|(_, shelf)| shelf.places.len()).sum();
+        inside.events -= events;
+    }
 }
 
 impl Inside {

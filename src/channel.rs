@@ -4,6 +4,8 @@
 //! gaps in the order in which they became durable; an event for a channel that does not exist goes
 //! to `unrouted`, where it can be seen.
 
+mod depth;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -11,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::watch;
 
 use crate::claim::lock;
-use crate::config::{ChannelSettings, OnFull, UNROUTED};
+use crate::config::{ChannelSettings, UNROUTED};
 use crate::event::{Incoming, Value};
 use crate::store::{Batch, Pushed, Store, StoreError};
 use crate::waits::Waits;
@@ -21,6 +23,7 @@ use crate::waits::Waits;
 pub struct Channel {
     /// Its name.
     pub name: String,
+    store: Store,
     settings: RwLock<Arc<ChannelSettings>>,
     /// The number that the next event will get.
     tail: watch::Sender<u64>,
@@ -35,6 +38,16 @@ pub struct Channel {
     coming: AtomicU64,
     dropped: AtomicU64,
     paused: AtomicBool,
+}
+
+/// Where the flows of a channel had come when the last of them left; what they looked at waits for
+/// nobody.
+pub(crate) const LOOKED_AT: &str = "looked/";
+
+fn looked_at(store: &Store, name: &str) -> Result<u64, StoreError> {
+    let mark = store.mark(&format!("{LOOKED_AT}{name}"))?;
+    let number = mark.and_then(|bytes| Some(u64::from_be_bytes(*bytes.first_chunk()?)));
+    Ok(number.unwrap_or(0))
 }
 
 /// Why a channel did not take events.
@@ -54,19 +67,21 @@ pub enum PushError {
 }
 
 impl Channel {
-    fn new(name: &str, settings: ChannelSettings, tail: u64, floor: u64) -> Channel {
-        Channel {
+    fn new(name: &str, settings: ChannelSettings, store: &Store) -> Result<Channel, StoreError> {
+        let tail = store.tail(name) + 1;
+        Ok(Channel {
             name: name.to_owned(),
+            store: store.clone(),
             settings: RwLock::new(Arc::new(settings)),
             tail: watch::Sender::new(tail),
             offered: watch::Sender::new(tail),
             has_flows: AtomicBool::new(false),
-            floor: AtomicU64::new(floor),
+            floor: AtomicU64::new(looked_at(store, name)?),
             skip: AtomicU64::new(0),
             coming: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             paused: AtomicBool::new(false),
-        }
+        })
     }
 
     /// Its settings as they are now.
@@ -79,15 +94,6 @@ impl Channel {
             .settings
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
-    }
-
-    /// How many events wait for a flow, or for somebody to take them.
-    pub fn depth(&self) -> u64 {
-        let floor = self
-            .floor
-            .load(Ordering::SeqCst)
-            .max(self.skip.load(Ordering::SeqCst));
-        self.tail.borrow().saturating_sub(floor)
     }
 
     /// The number that the next event will get.
@@ -161,50 +167,6 @@ impl Channel {
         // Whoever waits for events looks again.
         self.offered.send_modify(|_| {});
     }
-
-    /// Room for `count` more, kept until the reservation is dropped.
-    fn reserve(&self, count: u64) -> Result<Reservation<'_>, PushError> {
-        let settings = self.settings();
-        let coming = self.coming.fetch_add(count, Ordering::SeqCst);
-        let reservation = Reservation {
-            channel: self,
-            count,
-        };
-        let beyond = (self.depth() + coming + count).saturating_sub(settings.depth_max);
-        if beyond == 0 {
-            return Ok(reservation);
-        }
-        match settings.on_full {
-            OnFull::DropOldest if count <= settings.depth_max => {
-                self.drop_oldest(beyond);
-                Ok(reservation)
-            }
-            _ => Err(PushError::Full {
-                channel: self.name.clone(),
-                depth_max: settings.depth_max,
-            }),
-        }
-    }
-
-    fn drop_oldest(&self, count: u64) {
-        let floor = self
-            .floor
-            .load(Ordering::SeqCst)
-            .max(self.skip.load(Ordering::SeqCst));
-        self.skip.fetch_max(floor + count, Ordering::SeqCst);
-        self.dropped.fetch_add(count, Ordering::SeqCst);
-    }
-}
-
-struct Reservation<'a> {
-    channel: &'a Channel,
-    count: u64,
-}
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        self.channel.coming.fetch_sub(self.count, Ordering::SeqCst);
-    }
 }
 
 /// All channels of a running server.
@@ -263,8 +225,7 @@ impl Channels {
                 by_name.insert(name.clone(), channel);
                 continue;
             }
-            let counts = self.store.channel_counts(name);
-            let channel = Channel::new(name, settings.clone(), counts.tail + 1, counts.floor);
+            let channel = Channel::new(name, settings.clone(), &self.store)?;
             channel.set_paused(paused.contains(name));
             by_name.insert(name.clone(), Arc::new(channel));
         }

@@ -60,6 +60,7 @@ impl Conductor {
         let highest = highest.chain(marks.values().map(|mark| mark.laid)).max();
         self.waits.go_on_after(highest.unwrap_or(0));
         let mut found = Found::default();
+        let returns = self.waits.returns();
         for (name, mark) in &marks {
             if let Some(channel) = self.channels.get(name) {
                 channel.hold_back(mark.next);
@@ -82,7 +83,7 @@ impl Conductor {
             let all_shown = is_settled && wait.wants.iter().all(was_shown);
             let shown = vec![NOTHING_MISSED; wait.wants.len()];
             let wait = Arc::new(wait);
-            if !all_shown || self.waits.enter(&wait, &shown) != Entered::Waits {
+            if !all_shown || self.waits.enter(&wait, &shown, returns) != Entered::Waits {
                 self.waits.settle_again(&wait);
                 found.rest.late.push(Wait::clone(&wait));
             }

@@ -120,15 +120,15 @@ impl Server {
             tracing::warn!("some flows did not stop in time; they go on after the next start");
         }
         let State { conductor, .. } = &*self.state;
-        if let Err(why) = self.state.attendance.keep_cursors().await {
-            tracing::warn!("cursors were not kept, some events will be looked at again: {why}");
-        }
         self.state.attendance.release();
         if tokio::time::timeout(DRAIN_SECONDS_MAX, self.worked.recv())
             .await
             .is_err()
         {
             tracing::warn!("some actions did not end in time; they go on after the next start");
+        }
+        if let Err(why) = self.state.attendance.keep_cursors().await {
+            tracing::warn!("cursors were not kept, some events will be looked at again: {why}");
         }
         for task in self.tasks {
             task.abort();

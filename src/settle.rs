@@ -13,6 +13,7 @@ use crate::store::StoreError;
 use crate::wait::{Form, Wait};
 use crate::waits::{Entered, NOTHING_MISSED};
 use crate::wake::Cause;
+use crate::want::Want;
 
 impl Conductor {
     /// Takes in a run that was laid down: shows it what it missed, then has it wait. To be called
@@ -29,8 +30,13 @@ impl Conductor {
 
     async fn settle_with(self: &Arc<Self>, wait: Wait, held_back: bool) {
         let wait = Arc::new(wait);
-        let mut shown: Vec<u64> = wait.wants.iter().map(|want| want.from).collect();
+        let first = || wait.wants.iter().map(|want| want.from).collect();
+        let (mut shown, mut returns): (Vec<u64>, u64) = (first(), self.waits.returns());
         while !*self.stop.borrow() {
+            if returns != self.waits.returns() {
+                // Something that was not to be had before is free again.
+                (shown, returns) = (first(), self.waits.returns());
+            }
             match self.show_past(&wait, &mut shown, held_back).await {
                 Ok(true) => return self.waits.settled(&wait),
                 Ok(false) => {}
@@ -42,7 +48,7 @@ impl Conductor {
                     continue;
                 }
             }
-            match self.waits.enter(&wait, &shown) {
+            match self.waits.enter(&wait, &shown, returns) {
                 Entered::Waits => return self.entered(&wait),
                 Entered::Behind => {}
                 Entered::Cancelled => {
@@ -114,8 +120,10 @@ impl Conductor {
         among: Range<u64>,
     ) -> Result<Option<Event>, StoreError> {
         let (want, takes) = (&wait.wants[index], wait.form == Form::Receive);
-        let floor = self.store.channel_counts(&want.channel).floor;
-        let mut from = among.start.max(floor);
+        let mut from = among.start.max(self.first_to_show(want, takes));
+        if takes && want.fields.is_empty() {
+            return self.next_free(wait, index, from..among.end);
+        }
         if among.end.saturating_sub(from) <= SHOWN_EVENTS_MAX as u64 {
             return self.next_nearby(wait, index, from..among.end);
         }
@@ -138,6 +146,36 @@ impl Conductor {
             from = number + 1;
         }
         Ok(None)
+    }
+
+    /// What does not wait any more, though it is kept, is not taken where there are no flows.
+    fn first_to_show(&self, want: &Want, takes: bool) -> u64 {
+        let kept = self.store.channel_counts(&want.channel).floor;
+        let channel = self.channels.get(&want.channel);
+        let queue = channel.filter(|channel| takes && !channel.has_flows());
+        queue.map_or(kept, |channel| channel.first_waiting())
+    }
+
+    /// The same for whoever takes any event: those that were taken are not even read.
+    fn next_free(
+        &self,
+        wait: &Wait,
+        index: usize,
+        mut among: Range<u64>,
+    ) -> Result<Option<Event>, StoreError> {
+        let channel = &wait.wants[index].channel;
+        loop {
+            let number = self.store.next_free(channel, among.start)?;
+            if number >= among.end {
+                return Ok(None);
+            }
+            let (events, end) = page(&self.store, channel, number..number + 1)?;
+            let may_have = |event: &Event| self.may_have(wait, index, event);
+            if let Some(event) = events.into_iter().find(may_have) {
+                return Ok(Some(event));
+            }
+            among.start = end;
+        }
     }
 
     /// The same for a few events: they are simply read.

@@ -63,6 +63,7 @@ pub fn of_event(state: &State, id: &EventId) -> Result<Option<Json>, Interrupted
     Ok(Some(json!({
         "id": id.to_string(), "body": event.body.to_json(),
         "meta": event.meta_value().to_json(), "flows": flows,
+        "taken_by": store.taken_by(id)?,
     })))
 }
 

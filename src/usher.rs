@@ -86,7 +86,16 @@ impl Conductor {
         next: u64,
         tail: u64,
     ) -> Result<(), StoreError> {
-        let (mut events, end) = page(&self.store, &channel.name, next..tail)?;
+        let (events, end) = page(&self.store, &channel.name, next..tail)?;
+        self.offer_all(channel, events).await;
+        self.waits.pass(&channel.name, end);
+        self.waits.kept(&channel.name, end);
+        channel.set_offered(end);
+        Ok(())
+    }
+
+    /// Shows events to those who wait, until each is somebody's or nobody wants it.
+    pub(crate) async fn offer_all(self: &Arc<Self>, channel: &Channel, mut events: Vec<Event>) {
         while !events.is_empty() {
             let mut wakes = Wakes::new();
             for event in events {
@@ -94,10 +103,6 @@ impl Conductor {
             }
             events = self.wake_all(wakes).await;
         }
-        self.waits.pass(&channel.name, end);
-        self.waits.kept(&channel.name, end);
-        channel.set_offered(end);
-        Ok(())
     }
 
     async fn offer_one(&self, channel: &Channel, event: Event, wakes: &mut Wakes) {
@@ -139,6 +144,10 @@ impl Conductor {
             Cause::Event(_, event) if wait.form == Form::Receive => Some(Arc::clone(event)),
             _ => None,
         };
+        if let Some(event) = event.as_ref().filter(|_| wait.is_guest()) {
+            let left = self.hand_over(&wait, Arc::clone(event)).await;
+            return left.map(|event| Event::clone(&event));
+        }
         match self.wake(&wait, cause).await {
             Ok(true) => return None,
             Ok(false) if self.still_waits(&wait) => {

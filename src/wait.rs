@@ -278,6 +278,11 @@ impl Wait {
         }
     }
 
+    /// True if this is a caller from outside and no run.
+    pub fn is_guest(&self) -> bool {
+        self.run.event().number == 0
+    }
+
     /// As a person reads it: `watch alert {"host":"web01"}, until 2026-11-20T12:00:00Z`.
     pub fn describe(&self) -> String {
         let verb = match self.form {

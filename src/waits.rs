@@ -4,6 +4,8 @@
 //! waits in order, and a wait that comes in has been shown everything that was offered before. What
 //! an event costs does not depend on how many waits do not fit it.
 
+mod guests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +15,8 @@ use crate::claim::lock;
 use crate::event::{Event, RunId};
 use crate::wait::Wait;
 use crate::want::{values, values_in};
+
+pub use guests::RECEIVERS_MAX;
 
 /// In place of a number: there is no event that a wait could have missed.
 pub const NOTHING_MISSED: u64 = u64::MAX;
@@ -33,6 +37,12 @@ struct Inside {
     settling: BTreeMap<u64, RunId>,
     /// The last run that lay down was the so manieth.
     laid: u64,
+    /// Callers that wait, each under the name of a run that there never is.
+    guests: HashMap<RunId, guests::Guest>,
+    /// The last caller was the so manieth.
+    guest: u64,
+    /// How many events were put back.
+    returns: u64,
 }
 
 /// The waits at one channel.
@@ -80,10 +90,13 @@ impl Waits {
         lock(&self.0).by_run.len()
     }
 
-    /// At most `limit` of them by run id, those after `after` if given.
+    /// At most `limit` of the runs that wait by id, those after `after` if given.
     pub fn list(&self, after: Option<&RunId>, limit: usize) -> Vec<Arc<Wait>> {
         let inside = lock(&self.0);
-        let later = |wait: &&Arc<Wait>| after.is_none_or(|after| wait.run > *after);
+        let later = |wait: &&Arc<Wait>| {
+            let is_later = after.is_none_or(|after| wait.run > *after);
+            is_later && !inside.guests.contains_key(&wait.run)
+        };
         let mut waits: Vec<&Arc<Wait>> = inside.by_run.values().filter(later).collect();
         waits.sort_unstable_by(|one, other| one.run.cmp(&other.run));
         waits.into_iter().take(limit).cloned().collect()
@@ -176,11 +189,14 @@ impl Waits {
     }
 
     /// Takes in a wait that has been shown every event of its channels below `shown`, one number
-    /// for each of its wants.
-    pub fn enter(&self, wait: &Arc<Wait>, shown: &[u64]) -> Entered {
+    /// for each of its wants, and none of which was put back since there were `returns` of them.
+    pub fn enter(&self, wait: &Arc<Wait>, shown: &[u64], returns: u64) -> Entered {
         let mut inside = lock(&self.0);
         if inside.cancelled.remove(&wait.run) {
             return Entered::Cancelled;
+        }
+        if inside.returns != returns {
+            return Entered::Behind;
         }
         let is_shown = |(want, shown): (&crate::want::Want, &u64)| {
             let room = inside.rooms.get(&want.channel);

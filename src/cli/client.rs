@@ -9,7 +9,7 @@ use super::{Common, report};
 use crate::config::House;
 use crate::error::Exit;
 use crate::secret::Secret;
-use crate::sender::{Patience, Security, Server, agent};
+use crate::sender::{IDEMPOTENCY_HEADER, Patience, Security, Server, agent};
 
 /// How long a listing may take; a backup of a large store takes long.
 const ANSWER_SECONDS_MAX: Duration = Duration::from_secs(600);
@@ -29,12 +29,24 @@ pub(super) struct Trouble {
     exit: Exit,
     /// A sentence.
     pub(super) message: String,
+    is_broken_off: bool,
 }
 
 impl Trouble {
-    fn say(self) -> Exit {
+    /// Tells the user.
+    pub(super) fn say(self) -> Exit {
         report::sentence(&self.message);
         self.exit
+    }
+
+    /// How the verb ends because of it.
+    pub(super) fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// True if nobody knows whether the server did what was asked.
+    pub(super) fn is_broken_off(&self) -> bool {
+        self.is_broken_off
     }
 }
 
@@ -125,18 +137,32 @@ impl Client {
         self.answer(request.send(json.as_bytes()))
     }
 
+    /// POST an order that takes something: with the same `key` it takes the same thing.
+    pub(super) fn take(&self, path: &str, body: &Json, key: &str) -> Result<Json, Trouble> {
+        let url = format!("{}/api/v1/{path}", self.base);
+        let request = self.agent.post(url);
+        let request = request.header("content-type", "application/json");
+        let mut request = request.header(IDEMPOTENCY_HEADER, key);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization.expose());
+        }
+        self.answer(request.send(body.to_string().as_bytes()))
+    }
+
     fn answer(
         &self,
         answered: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<Json, Trouble> {
         let mut response = answered.map_err(|why| Trouble {
             exit: Exit::Unavailable,
+            is_broken_off: !was_never_there(&why),
             message: format!("no server at {}: {why}", self.base),
         })?;
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX);
         let text = body.read_to_string().map_err(|why| Trouble {
             exit: Exit::TryAgain,
+            is_broken_off: true,
             message: format!("the answer of {} cannot be read: {why}", self.base),
         })?;
         let json: Json = serde_json::from_str(&text).unwrap_or(Json::Null);
@@ -147,11 +173,24 @@ impl Client {
             .as_str()
             .map_or_else(|| format!("status {status}"), str::to_owned);
         let exit = match status {
-            400 | 404 | 409 => Exit::Failed,
+            400 | 404 | 408 | 409 => Exit::Failed,
             401 | 403 => Exit::Configuration,
             _ => Exit::TryAgain,
         };
-        Err(Trouble { exit, message })
+        Err(Trouble {
+            exit,
+            message,
+            is_broken_off: false,
+        })
+    }
+}
+
+/// True if the server cannot have heard anything.
+fn was_never_there(why: &ureq::Error) -> bool {
+    match why {
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+        ureq::Error::Io(why) => why.kind() == std::io::ErrorKind::ConnectionRefused,
+        _ => false,
     }
 }
 

@@ -13,6 +13,7 @@ mod list;
 mod log;
 mod manual;
 mod operate;
+mod queue;
 mod record;
 mod replay;
 mod report;
@@ -113,6 +114,14 @@ enum Verb {
     Pause(operate::Pause),
     /// Let a held flow or channel go on
     Resume(operate::Resume),
+    /// Show what waits in a channel, and leave it there
+    Peek(queue::Peek),
+    /// Take the oldest event off a channel
+    Pop(queue::Pop),
+    /// Say how many events wait in a channel
+    Count(queue::Count),
+    /// Have events that were taken wait again
+    PutBack(queue::PutBack),
     /// Send an event: `vigie send --channel alert host=web01 status=PROBLEM`
     #[command(disable_help_flag = true)]
     Send(Passed),
@@ -208,6 +217,10 @@ fn run(cli: Cli) -> Exit {
         Verb::Pause(verb) => verb.run(&common),
         Verb::Resume(verb) => verb.run(&common),
         Verb::Import(verb) => verb.run(),
+        Verb::Peek(verb) => verb.run(&common),
+        Verb::Pop(verb) => verb.run(&common),
+        Verb::Count(verb) => verb.run(&common),
+        Verb::PutBack(verb) => verb.run(&common),
         Verb::Token(verb) => verb.run(),
         Verb::Backup(verb) => verb.run(&common),
         Verb::Restore(verb) => verb.run(&common),

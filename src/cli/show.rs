@@ -81,8 +81,12 @@ pub(super) fn head(story: &Json) {
 fn event(story: &Json) {
     head(story);
     let flows = story["flows"].as_array().cloned().unwrap_or_default();
-    if flows.is_empty() {
-        report::line("no flow looks at this channel; the event waits until somebody takes it");
+    match story["taken_by"].as_str() {
+        Some(by) => report::line(&format!("taken off its channel by {by}")),
+        None if flows.is_empty() => {
+            report::line("no flow looks at this channel; the event waits until somebody takes it");
+        }
+        None => {}
     }
     for flow in flows {
         report::line(&format!(

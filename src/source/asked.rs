@@ -3,8 +3,8 @@
 //! Invariant: what cannot be read there is refused in the same form as everything else.
 
 use axum::extract::{FromRequestParts, Path, Query};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
 use serde::de::DeserializeOwned;
 
 use super::http::Refusal;
@@ -16,6 +16,14 @@ pub struct Named<T>(pub T);
 /// The pairs of a query.
 #[derive(Debug)]
 pub struct Wished<T>(pub T);
+
+impl<T: DeserializeOwned> Wished<T> {
+    /// The pairs of an address, if they can be read.
+    pub(crate) fn of(address: &Uri) -> Option<Wished<T>> {
+        let Query(pairs) = Query::try_from_uri(address).ok()?;
+        Some(Wished(pairs))
+    }
+}
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T> {
     type Rejection = Refusal;

@@ -83,6 +83,16 @@ impl Refusal {
         self.retry_after = Some(seconds);
         self
     }
+
+    /// The same as `{"detail": message}`, for callers that know other servers.
+    pub(crate) fn detailed(self) -> Response {
+        let detail = axum::Json(json!({ "detail": self.message }));
+        let (parts, _) = self.into_response().into_parts();
+        let (_, body) = detail.into_response().into_parts();
+        let mut response = Response::from_parts(parts, body);
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        response
+    }
 }
 
 impl IntoResponse for Refusal {
@@ -186,7 +196,15 @@ impl Door {
         Ok(access.admit(&caller, right, channel)?)
     }
 
-    async fn take(&self, asked: &str, events: Vec<Incoming>) -> Result<Response, Refusal> {
+    /// Has events kept in the channel that `asked` means.
+    ///
+    /// # Errors
+    /// The refusal to answer with; nothing is kept then.
+    pub(crate) async fn take(
+        &self,
+        asked: &str,
+        events: Vec<Incoming>,
+    ) -> Result<Response, Refusal> {
         let name = self.behind.channels().find(asked);
         let name = name.map_or(crate::config::UNROUTED.to_owned(), |channel| {
             channel.name.clone()
@@ -211,7 +229,7 @@ impl Door {
     }
 
     /// The name that a channel's tokens are for: that of the channel that will be used.
-    fn channel_name(&self, asked: &str) -> String {
+    pub(crate) fn channel_name(&self, asked: &str) -> String {
         let channel = self.behind.channels().find(asked);
         channel.map_or_else(
             || crate::config::UNROUTED.to_owned(),
@@ -254,7 +272,12 @@ async fn hook(
     door.take(&asked, events).await
 }
 
-async fn parcel(door: &Door, peer: SocketAddr, request: Request) -> Result<Parcel, Refusal> {
+/// What a request brings.
+pub(crate) async fn parcel(
+    door: &Door,
+    peer: SocketAddr,
+    request: Request,
+) -> Result<Parcel, Refusal> {
     let (parts, body) = request.into_parts();
     let text = |name: &str| {
         parts

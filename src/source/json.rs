@@ -56,6 +56,18 @@ pub fn decode(bytes: &[u8], meta: Meta) -> Result<Vec<Incoming>, JsonError> {
     }
 }
 
+/// Like [`decode`], but an array too is one event.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_as_one(bytes: &[u8], meta: Meta) -> Result<Incoming, JsonError> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let scan = Scan::of(bytes)?;
+    let body = parse(bytes, &scan)?;
+    let whole = Some(0..bytes.len());
+    Ok(with_raw(Incoming { body, meta }, &scan, bytes, whole))
+}
+
 /// Like [`decode`], but a body that is refused there becomes one event that holds its bytes, with
 /// the reason in `meta.decode_error`.
 pub fn decode_or_keep(bytes: &[u8], meta: Meta) -> Vec<Incoming> {

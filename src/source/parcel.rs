@@ -65,6 +65,15 @@ impl Parcel {
         })
     }
 
+    /// The one event in it, which is JSON whatever it says.
+    ///
+    /// # Errors
+    /// Broken JSON.
+    pub fn open_as_one(self) -> Result<Incoming, Returned> {
+        let meta = self.meta("http");
+        Ok(json::decode_as_one(&self.body, meta)?)
+    }
+
     /// True if it says that it is JSON.
     pub fn is_json(&self) -> bool {
         let media = self.media();

@@ -64,6 +64,7 @@ impl Plan<'_> {
                 self.forgive(run)?;
             }
             Op::Take(event, by) => self.take(event, by)?,
+            Op::PutBack(event, by, to) => self.put_back(event, by, to.as_deref())?,
             Op::Note(run, stored) => self.note(run, stored)?,
             Op::Wait(run, stored) => self.put(keys::run(keys::WAIT, run), stored)?,
             Op::Wake(run) => self.wake(run)?,
@@ -158,26 +159,6 @@ impl Plan<'_> {
         Ok(())
     }
 
-    fn take(&mut self, event: &EventId, by: &str) -> Result<(), StoreError> {
-        let lost = || StoreError::lost(format!("event {event}"));
-        let mut key = keys::event(event);
-        if !self.has(&key)? {
-            return Err(lost());
-        }
-        key[0] = keys::TAKEN;
-        if let Some(holder) = self.inline(&key)? {
-            return if holder == by.as_bytes() {
-                Ok(())
-            } else {
-                Err(lost())
-            };
-        }
-        let mut head = self.head(&event.channel);
-        head.taken += 1;
-        self.set_head(&event.channel, head);
-        self.put_inline(key, by.as_bytes().to_vec())
-    }
-
     fn audit(&mut self, stored: &Stored) {
         let key = keys::counted(keys::AUDIT, self.summary.next_audit);
         self.summary.next_audit += 1;
@@ -186,18 +167,12 @@ impl Plan<'_> {
 
     /// Removes an event with all that hangs on it; the head's floor is the caller's.
     pub(super) fn remove_event(&mut self, id: &EventId) -> Result<(), StoreError> {
-        let mut key = keys::event(id);
+        let key = keys::event(id);
         if let Some(row) = self.row(&key)? {
             self.drop_message(&id.channel, id.number, &row)?;
         }
-        self.remove(key.clone())?;
-        key[0] = keys::TAKEN;
-        if self.remove(key)? {
-            let mut head = self.head(&id.channel);
-            head.taken = head.taken.saturating_sub(1);
-            self.set_head(&id.channel, head);
-        }
-        Ok(())
+        self.remove(key)?;
+        self.free(id)
     }
 }
 

@@ -48,6 +48,7 @@ pub(super) enum Op {
     DeadLetter(RunId, Timestamp, Stored),
     Forgive(RunId),
     Take(EventId, String),
+    PutBack(EventId, String, Option<String>),
     Note(RunId, Stored),
     Wait(RunId, Stored),
     Wake(RunId),
@@ -179,12 +180,6 @@ impl Batch {
     /// little.
     pub fn restart(&mut self, run: &RunId) {
         self.add(Op::Restart(run.clone()));
-    }
-
-    /// `event` left its channel into the hands of `by` (a run's id, or `pop`). If somebody else has
-    /// it, or it is gone, the batch is refused as [`StoreError::Lost`].
-    pub fn take(&mut self, event: &EventId, by: &str) {
-        self.add(Op::Take(event.clone(), by.to_owned()));
     }
 
     /// `flow` (`channel/flow`) began with the event `from` and looks next at the event `next`.

@@ -252,6 +252,7 @@ impl Committer {
         if let Some(tee) = tee.as_mut() {
             tee.note(planned.summary.sequence, &planned.changes);
         }
+        shared.taken.follow(&planned.changes);
         shared.publish(planned.summary, planned.heads);
         drop((survey, tee));
         self.remove_unused(&planned.unused);
@@ -354,6 +355,7 @@ impl Committer {
         let (summary, heads) = open::load(&shared.engine, &self.ledger.read()?)?;
         shared.engine.sync()?;
         self.ledger.write(&entry_of(&summary))?;
+        shared.taken.forget();
         shared.publish(summary, heads);
         drop(survey);
         Ok(())

@@ -39,6 +39,7 @@ mod site;
 mod stop;
 mod summary;
 mod survey;
+mod taken;
 mod untouched;
 mod verify;
 
@@ -69,6 +70,7 @@ pub use restore::restore;
 pub use run_row::End;
 pub use runs::Cursor;
 pub use shared::Counters;
+pub use taken::taker;
 pub use untouched::UNTOUCHED_BYTES_MAX;
 
 use batch::Op;

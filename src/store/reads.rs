@@ -238,17 +238,6 @@ impl Store {
         }
     }
 
-    /// Who took `event` off its channel.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`].
-    pub fn taken_by(&self, event: &EventId) -> Result<Option<String>, StoreError> {
-        let mut key = keys::event(event);
-        key[0] = keys::TAKEN;
-        let bytes = self.shared().bytes(&key)?;
-        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
-    }
-
     /// Where `flow` (`channel/flow`) stands; `None` if it never looked at anything.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ use super::plan::Heads;
 use super::record::{self, Content, Stored};
 use super::summary::{Head, Summary};
 use super::survey::Survey;
+use super::taken::Taken;
 
 /// What the store has done since it was opened; for whoever watches it.
 #[derive(Debug, Default)]
@@ -56,6 +57,7 @@ pub(super) struct Shared {
     pub(super) bodies: Bodies,
     pub(super) counters: Counters,
     pub(super) tee: Mutex<Option<Tee>>,
+    pub(super) taken: Taken,
     survey: Mutex<Option<Survey>>,
     verified: AtomicBool,
     heads: RwLock<Heads>,
@@ -70,6 +72,7 @@ impl Shared {
             engine,
             counters: Counters::default(),
             tee: Mutex::new(None),
+            taken: Taken::default(),
             survey: Mutex::new(None),
             verified: AtomicBool::new(false),
             heads: RwLock::new(known.1),

@@ -18,6 +18,10 @@ const VERBS: &[&str] = &[
     "retry",
     "pause",
     "resume",
+    "peek",
+    "pop",
+    "count",
+    "put-back",
     "send",
     "mail",
     "trap",
@@ -489,7 +493,7 @@ fn completions_and_manual_know_every_verb() {
     assert!(page.contains(".TH vigie 1"), "{page}");
     for verb in VERBS {
         assert!(
-            page.contains(&format!("vigie\\-{verb}(1)")),
+            page.contains(&format!("vigie\\-{}(1)", verb.replace('-', "\\-"))),
             "{verb}: {page}"
         );
         let own = stdout(&house.run(&["man", verb]));

@@ -273,6 +273,11 @@ impl Life {
         self.doomed.store(true, Ordering::SeqCst);
     }
 
+    /// Lets the disk fail at the `nth` commit from now on.
+    pub fn hurt(&self, nth: u64, point: Point) {
+        self.failpoints.arm(nth, point, Mishap::Fails);
+    }
+
     /// True if its last commit has been.
     pub fn is_dead(&self) -> bool {
         self.doomed.load(Ordering::SeqCst) && !self.failpoints.is_armed()

@@ -77,7 +77,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "metrics", "waits", "channel", "claim", "locals", "keep", "perform", "recall",
             "versions", "act", "wake", "usher", "settle", "judge", "backlog", "cease", "timer",
-            "rewait", "run", "mind", "collect", "dispatch", "trial",
+            "rewait", "run", "mind", "collect", "dispatch", "trial", "receive", "put_back",
         ],
     ),
     (
