@@ -1,4 +1,5 @@
-//! Durable acceptance: 64 producers, each told that its event is on disk before it sends the next.
+//! Durable acceptance: producers that are each told that their event is on disk before they send
+//! the next.
 //!
 //! Rounds are interleaved, and each ratio is taken within one turn, because a shared disk is twice
 //! as fast in one minute as in the next.
@@ -6,19 +7,23 @@
 use std::time::Duration;
 
 use super::Plan;
-use super::house::{House, Running, processor_time, resident_mebibytes};
+use super::brokers::{Brokers, Place};
+use super::house::House;
 use super::load::{self, EVENT_BYTES, PRODUCERS, Round};
-use super::rabbit::{self, Rabbit};
-use super::raw;
+use super::peer::{processor_time, resident_mebibytes};
 use super::report::{Figure, Report, Table, count};
 use super::statistics::median;
 
-/// What vigie must do for each event that RabbitMQ confirms.
-const RATIO_MIN: f64 = 1.5;
+/// What vigie must do for each event that RabbitMQ confirms, all on one channel.
+const RABBIT_RATIO_MIN: f64 = 2.0;
+/// … for each that the fastest peer has on disk.
+const FASTEST_RATIO_MIN: f64 = 1.0;
+/// … for each that can be on disk at all.
+const LIMIT_RATIO_MIN: f64 = 0.6;
 
 /// One way to accept events, with its rounds.
 struct Way {
-    name: String,
+    place: Place,
     rounds: Vec<Round>,
     /// Processor time of the server for one event, in microseconds.
     processor: Vec<f64>,
@@ -27,23 +32,32 @@ struct Way {
 }
 
 impl Way {
-    fn new(name: impl Into<String>) -> Way {
+    fn new(place: Place) -> Way {
         Way {
-            name: name.into(),
+            place,
             rounds: Vec::new(),
             processor: Vec::new(),
             resident: 0.0,
         }
     }
 
-    fn add(&mut self, round: Round, used: Duration) {
+    async fn round(&mut self, event: &[u8], work: (usize, Duration)) {
+        let used = || self.place.pid.map_or(Duration::ZERO, processor_time);
+        let before = used();
+        let round = self.place.round(event, work).await;
+        let used = used().saturating_sub(before);
         self.processor
             .push(used.as_secs_f64() * 1e6 / round.events as f64);
+        self.resident = self.place.pid.map_or(0.0, resident_mebibytes);
         self.rounds.push(round);
     }
 
     fn of(&self, what: impl Fn(&Round) -> f64) -> f64 {
         median(&self.rounds.iter().map(what).collect::<Vec<_>>())
+    }
+
+    fn rate(&self) -> f64 {
+        self.of(|round| round.rate)
     }
 
     /// The median of this way's rate to the other's, turn by turn.
@@ -65,117 +79,98 @@ pub(crate) fn measure(plan: &Plan, report: &mut Report) {
     let house = House::new();
     house.file("channels/alert.toml", "");
     let server = house.serve();
-    let rabbit = Rabbit::start(&runtime);
-    let turn = Turn {
-        runtime: &runtime,
-        server: &server,
-        rabbit: rabbit.as_ref().ok(),
-        time: plan.pick(Duration::from_secs(4), Duration::from_secs(1)),
-    };
-    let mut ways = [
-        Way::new("one file, grouped fdatasync (the limit)"),
-        Way::new("vigie over HTTP, 64 connections kept"),
-        Way::new("RabbitMQ, one connection, one channel"),
-        Way::new("RabbitMQ, 64 connections"),
-    ];
-    for _ in 0..plan.pick(5, 3) {
-        turn.take(&mut ways);
+    let brokers = Brokers::start(&runtime);
+    for (name, why) in brokers.missing() {
+        report.missing("events durable before their sender is told", name, why);
     }
-    tell(report, &ways, rabbit.as_ref().err());
-}
-
-/// What every turn needs.
-struct Turn<'a> {
-    runtime: &'a tokio::runtime::Runtime,
-    server: &'a Running,
-    rabbit: Option<&'a Rabbit>,
-    time: Duration,
-}
-
-impl Turn<'_> {
-    /// One round of each.
-    fn take(&self, [raw, ours, channel, connections]: &mut [Way; 4]) {
-        let event = load::event();
-        raw.add(raw::round(&event, self.time), Duration::ZERO);
-        let request = load::request(self.server.address, "alert", &event);
-        self.round(ours, self.server.pid(), async {
-            load::http_round(self.server.address, &request, self.time).await
-        });
-        let Some(rabbit) = self.rabbit else { return };
-        for (way, count) in [(channel, 1), (connections, PRODUCERS)] {
-            self.round(
-                way,
-                rabbit.pid(),
-                rabbit::round(rabbit.port, count, (&event, self.time)),
-            );
+    let turns = plan.pick(5, 3);
+    for (producers, seconds) in [(PRODUCERS, plan.pick(4.0, 0.7)), (1, plan.pick(2.0, 0.5))] {
+        let places = brokers.places(&server).into_iter();
+        let places = places.filter(|place| !place.is_double(producers));
+        let mut ways: Vec<Way> = places.map(Way::new).collect();
+        for _ in 0..turns {
+            runtime.block_on(turn(&mut ways, (producers, seconds)));
         }
-    }
-
-    fn round(&self, way: &mut Way, pid: u32, round: impl Future<Output = Round>) {
-        let before = processor_time(pid);
-        let round = self.runtime.block_on(round);
-        way.add(round, processor_time(pid) - before);
-        way.resident = resident_mebibytes(pid);
+        tell(report, &ways, producers);
     }
 }
 
-fn tell(report: &mut Report, ways: &[Way; 4], missing: Option<&String>) {
-    let [raw, ours, channel, connections] = ways;
-    let rate = |way: &Way| format!("{}/s", count(way.of(|round| round.rate)));
-    let what =
-        format!("events durable before 202, {PRODUCERS} producers over HTTP, {EVENT_BYTES} bytes");
-    if let Some(why) = missing {
-        let figure = Figure {
-            what: what.clone(),
-            ours: rate(ours),
-            peer: why.clone(),
-            ..Figure::default()
-        };
-        report.add(figure);
+/// One round of each.
+async fn turn(ways: &mut [Way], (producers, seconds): (usize, f64)) {
+    let event = load::event();
+    for way in ways {
+        way.round(&event, (producers, Duration::from_secs_f64(seconds)))
+            .await;
     }
-    let against = |peer: &Way, aim: Option<f64>| Figure {
-        what: what.clone(),
-        ours: rate(ours),
-        peer: format!("{}: {}", peer.name, rate(peer)),
-        ratio: format!("{:.2}×", ours.ratio(peer)),
-        aim: aim.map_or_else(String::new, |aim| format!("≥ {aim}×")),
-        met: aim.map(|aim| ours.ratio(peer) >= aim),
+}
+
+fn tell(report: &mut Report, ways: &[Way], producers: usize) {
+    let Some(ours) = ways.iter().find(|way| way.place.is_ours()) else {
+        return;
     };
-    if missing.is_none() {
-        report.add(against(channel, Some(RATIO_MIN)));
-        report.add(against(connections, None));
+    let who = match producers {
+        1 => "1 producer".to_owned(),
+        _ => format!("{producers} producers"),
+    };
+    let peers = || {
+        ways.iter()
+            .filter(|way| way.place.pid.is_some() && !way.place.is_ours())
+    };
+    let durable = peers().filter(|way| way.place.is_durable);
+    let fastest = durable.max_by(|one, other| one.rate().total_cmp(&other.rate()));
+    let fastest = fastest.map(|way| way.place.name.clone());
+    for way in ways.iter().filter(|way| !way.place.is_ours()) {
+        let is_fastest = Some(&way.place.name) == fastest.as_ref();
+        // The aims are for many producers: with one there is nothing to put together.
+        let aim = (producers > 1)
+            .then(|| aim(&way.place, is_fastest))
+            .flatten();
+        let mark = if is_fastest {
+            ", the fastest durable peer"
+        } else {
+            ""
+        };
+        report.add(Figure {
+            what: format!("events durable before 202, {who}, {EVENT_BYTES} bytes"),
+            ours: format!("{}/s", count(ours.rate())),
+            peer: format!("{}{mark}: {}/s", way.place.name, count(way.rate())),
+            ratio: format!("{:.2}×", ours.ratio(way)),
+            factor: Some(ours.ratio(way)),
+            aim: aim.map_or_else(String::new, |aim| format!("≥ {aim}×")),
+            met: aim.map(|aim| ours.ratio(way) >= aim),
+        });
     }
-    report.add(against(raw, None));
-    report.tables.push(detail(ways));
+    report.tables.push(detail(ways, &who));
 }
 
-fn detail(ways: &[Way]) -> Table {
+/// What vigie must reach beside a place.
+fn aim(place: &Place, is_fastest: bool) -> Option<f64> {
+    match place {
+        place if place.is_limit() => Some(LIMIT_RATIO_MIN),
+        place if place.is_one_channel() => Some(RABBIT_RATIO_MIN),
+        _ => is_fastest.then_some(FASTEST_RATIO_MIN),
+    }
+}
+
+fn detail(ways: &[Way], who: &str) -> Table {
+    let some = |number: f64, unit: &str| match number > 0.0 {
+        true => format!("{number:.0} {unit}"),
+        false => String::new(),
+    };
     let row = |way: &Way| {
-        let processor = median(&way.processor);
         let rates: Vec<String> = way.rounds.iter().map(|round| count(round.rate)).collect();
         vec![
-            way.name.clone(),
-            count(way.of(|round| round.rate)),
+            way.place.name.clone(),
+            count(way.rate()),
             format!("{:.1} ms", way.of(|round| round.p50)),
             format!("{:.1} ms", way.of(|round| round.p99)),
-            if processor > 0.0 {
-                format!("{processor:.0} µs")
-            } else {
-                String::new()
-            },
-            if way.resident > 0.0 {
-                format!("{:.0} MiB", way.resident)
-            } else {
-                String::new()
-            },
+            some(median(&way.processor), "µs"),
+            some(way.resident, "MiB"),
             rates.join(" · "),
         ]
     };
     Table {
-        title: format!(
-            "**Durable acceptance, medians of the rounds** ({})",
-            Rabbit::version()
-        ),
+        title: format!("**Durable acceptance, {who}, medians of the rounds**"),
         columns: vec![
             "way",
             "events/s",
@@ -185,10 +180,6 @@ fn detail(ways: &[Way]) -> Table {
             "server's memory after",
             "each round",
         ],
-        rows: ways
-            .iter()
-            .filter(|way| !way.rounds.is_empty())
-            .map(row)
-            .collect(),
+        rows: ways.iter().map(row).collect(),
     }
 }

@@ -144,6 +144,21 @@ impl Running {
         }
     }
 
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// The number behind `name` on `/metrics`; 0 if there is none.
+    pub(crate) fn metric(&self, name: &str) -> usize {
+        let metrics = get(self.address, "/metrics");
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|number| number.parse().ok()).unwrap_or(0)
+    }
+
     /// Stops it as an operator would.
     pub(crate) fn stop(mut self) {
         terminate(&self.child);
@@ -180,13 +195,24 @@ pub(crate) fn resident_mebibytes(pid: u32) -> f64 {
 
 /// Processor time that a process has used, in user and system mode together.
 pub(crate) fn processor_time(pid: u32) -> Duration {
+    ticks(pid, 2)
+}
+
+/// The same with what those of its children used that have ended.
+pub(crate) fn processor_time_with_ended(pid: u32) -> Duration {
+    ticks(pid, 4)
+}
+
+/// Fields 14 to 17 of `stat` (proc(5)) count ticks of 10 ms: its own in both modes, then those of
+/// children that ended.
+fn ticks(pid: u32, fields: usize) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // Behind the name, which may hold anything, fields 14 and 15 (proc(5)) count ticks of 10 ms.
+    // Behind the name, which may hold anything.
     let behind = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks: u64 = behind
         .split_whitespace()
         .skip(11)
-        .take(2)
+        .take(fields)
         .filter_map(|word| word.parse::<u64>().ok())
         .sum();
     Duration::from_millis(ticks * 10)
@@ -195,4 +221,18 @@ pub(crate) fn processor_time(pid: u32) -> Duration {
 /// The size of a file, in bytes.
 pub(crate) fn file_bytes(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |data| data.len())
+}
+
+/// What a folder and all in it take of the disk, in bytes.
+pub(crate) fn disk_bytes(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    let one = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(data) if data.is_dir() => disk_bytes(&entry.path()),
+        Ok(data) => data.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.flatten().map(one).sum()
 }

@@ -54,24 +54,55 @@ pub(crate) fn event() -> Vec<u8> {
 
 /// The request that brings `event` into `channel`.
 pub(crate) fn request(address: SocketAddr, channel: &str, event: &[u8]) -> Vec<u8> {
+    post(
+        address,
+        &format!("/api/v1/channels/{channel}/events"),
+        event,
+    )
+}
+
+/// A request that brings JSON to `path`.
+pub(crate) fn post(address: SocketAddr, path: &str, event: &[u8]) -> Vec<u8> {
     let head = format!(
-        "POST /api/v1/channels/{channel}/events HTTP/1.1\r\nhost: {address}\r\n\
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n",
         event.len()
     );
     [head.as_bytes(), event].concat()
 }
 
-/// All producers against an HTTP door, each over a connection that it keeps.
-pub(crate) async fn http_round(address: SocketAddr, request: &[u8], time: Duration) -> Round {
-    let mut connections = Vec::new();
-    for _ in 0..PRODUCERS {
-        connections.push(Connection::open(address).await);
+/// Events in one request of [`fill`].
+const TOGETHER: usize = 1_000;
+
+/// Pushes `event(n)` of each number into `channel`, many in one request.
+pub(crate) async fn fill(
+    address: SocketAddr,
+    (channel, numbers): (&str, std::ops::Range<usize>),
+    event: impl Fn(usize) -> String,
+) {
+    let mut connection = Connection::open(address).await;
+    for first in numbers.clone().step_by(TOGETHER) {
+        let last = (first + TOGETHER).min(numbers.end);
+        let events: Vec<String> = (first..last).map(&event).collect();
+        let body = format!("[{}]", events.join(","));
+        connection
+            .send(&request(address, channel, body.as_bytes()))
+            .await;
     }
+}
+
+/// Somebody who sends one event after the other.
+pub(crate) trait Producer: Send + 'static {
+    /// Sends one and waits until it is told that it was taken.
+    fn send(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// All producers at once, for this long.
+pub(crate) async fn round<P: Producer>(producers: Vec<P>, time: Duration) -> Round {
     let began = Instant::now();
-    let producers: Vec<_> = connections
+    let producers: Vec<_> = producers
         .into_iter()
-        .map(|connection| tokio::spawn(produce(connection, request.to_vec(), (began, time))))
+        .map(|producer| tokio::spawn(produce(producer, (began, time))))
         .collect();
     let mut waits = Vec::new();
     for producer in producers {
@@ -80,18 +111,40 @@ pub(crate) async fn http_round(address: SocketAddr, request: &[u8], time: Durati
     Round::new(waits, began.elapsed())
 }
 
-async fn produce(
-    mut connection: Connection,
-    request: Vec<u8>,
+async fn produce<P: Producer>(
+    mut producer: P,
     (began, time): (Instant, Duration),
 ) -> Vec<Duration> {
     let mut waits = Vec::new();
     while began.elapsed() < time {
         let asked = Instant::now();
-        connection.send(&request).await;
+        producer.send().await;
         waits.push(asked.elapsed());
     }
     waits
+}
+
+/// One who sends the same request again and again, over a connection that is kept.
+struct Repeating(Connection, Vec<u8>);
+
+impl Producer for Repeating {
+    async fn send(&mut self) {
+        self.0.send(&self.1).await;
+    }
+}
+
+/// So many producers against an HTTP door, each over a connection that it keeps.
+pub(crate) async fn http_round(
+    address: SocketAddr,
+    request: &[u8],
+    (producers, time): (usize, Duration),
+) -> Round {
+    let mut opened = Vec::new();
+    for _ in 0..producers {
+        let connection = Connection::open(address).await;
+        opened.push(Repeating(connection, request.to_vec()));
+    }
+    round(opened, time).await
 }
 
 /// A connection that is kept.
@@ -121,7 +174,7 @@ impl Connection {
         }
         let answer = &self.answer;
         assert!(
-            answer.starts_with(b"HTTP/1.1 202"),
+            answer.starts_with(b"HTTP/1.1 20"),
             "{}",
             String::from_utf8_lossy(answer)
         );
@@ -130,12 +183,16 @@ impl Connection {
 
 /// True if the head and as much as its `content-length` says are there.
 fn is_whole(answer: &[u8]) -> bool {
-    let Some(head) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
-        return false;
-    };
-    let text = String::from_utf8_lossy(&answer[..head]).to_ascii_lowercase();
+    whole_request(answer).is_some()
+}
+
+/// Where the first message in `bytes` ends, if it is whole: its head and as much as that says.
+pub(crate) fn whole_request(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
     let length = text
         .lines()
         .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-    answer.len() >= head + 4 + length.unwrap_or(0_usize)
+    let end = head + 4 + length.unwrap_or(0_usize);
+    (bytes.len() >= end).then_some(end)
 }

@@ -416,7 +416,7 @@ async fn whole(plan: &Plan, report: &mut Report, rows: &mut Rows) {
     let before = processor_time(server.pid());
     let began = Instant::now();
     let time = plan.pick(Duration::from_secs(4), Duration::from_secs(1));
-    let round = load::http_round(server.address, &request, time).await;
+    let round = load::http_round(server.address, &request, (PRODUCERS, time)).await;
     target.wait_for(alone + round.events).await;
     let took = began.elapsed();
     let used = processor_time(server.pid()) - before;

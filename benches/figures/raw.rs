@@ -5,15 +5,15 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::house::scratch;
-use super::load::{PRODUCERS, Round};
+use super::load::Round;
 
 /// Most events that are synced together.
 const GROUP_MAX: usize = 512;
 
 type Job = (Vec<u8>, SyncSender<()>);
 
-/// As many producers as everywhere else, on threads, for this long.
-pub(crate) fn round(event: &[u8], time: Duration) -> Round {
+/// So many producers, on threads, for this long.
+pub(crate) fn round(event: &[u8], (producers, time): (usize, Duration)) -> Round {
     let folder = scratch();
     let mut file = std::fs::File::create(folder.path().join("raw")).unwrap();
     let (sender, waiting): (_, Receiver<Job>) = channel();
@@ -44,7 +44,7 @@ pub(crate) fn round(event: &[u8], time: Duration) -> Round {
             waits
         })
     };
-    let producers: Vec<_> = (0..PRODUCERS).map(producer).collect();
+    let producers: Vec<_> = (0..producers).map(producer).collect();
     let waits = producers
         .into_iter()
         .flat_map(|producer| producer.join().unwrap())

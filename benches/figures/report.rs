@@ -13,6 +13,8 @@ pub(crate) struct Figure {
     pub peer: String,
     /// Ours to the peer's.
     pub ratio: String,
+    /// How many times better ours is, below 1 if it is worse; what the picture shows.
+    pub factor: Option<f64>,
     /// What it should be.
     pub aim: String,
     /// Whether it is; `None` where there is no aim.
@@ -44,6 +46,15 @@ impl Report {
     pub(crate) fn add(&mut self, figure: Figure) {
         eprintln!("  {}: {} {}", figure.what, figure.ours, figure.ratio);
         self.figures.push(figure);
+    }
+
+    /// Adds a row for a peer that is not there.
+    pub(crate) fn missing(&mut self, what: &str, peer: &str, why: &str) {
+        self.add(Figure {
+            what: what.to_owned(),
+            peer: format!("{peer}: {why}"),
+            ..Figure::default()
+        });
     }
 }
 

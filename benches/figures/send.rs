@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Plan;
 use super::house::{House, Running, SENDEVT, VIGIE, scratch};
-use super::rabbit::{QUEUE, Rabbit};
+use super::peers::rabbit::{self, QUEUE};
 use super::report::{Figure, Report, Table};
 use super::statistics::{median, milliseconds, quantile};
 
@@ -77,12 +77,12 @@ pub(crate) fn measure(plan: &Plan, report: &mut Report) {
         Way::new("vigie send", ours(VIGIE, &["send"], &server, &house)),
         Way::new("sendevt", ours(SENDEVT, &[], &server, &house)),
     ];
-    let peer = python().and_then(|python| Ok((python, Rabbit::start(&runtime)?)));
+    let peer = python().and_then(|python| Ok((python, rabbit::start(&runtime)?)));
     if let Ok((python, rabbit)) = &peer {
         let mut command = Command::new(python);
         command
             .arg(&script)
-            .args([&rabbit.port.to_string(), QUEUE])
+            .args([&rabbit.address.port().to_string(), QUEUE])
             .args(PAIRS);
         ways.push(Way::new("Python 3 with pika, to RabbitMQ", command));
         let mut command = Command::new(python);
@@ -137,6 +137,7 @@ fn tell(report: &mut Report, ways: &[Way], missing: Option<&String>) {
             ours: format!("{:.1} ms", p50(way)),
             peer: beside.or(missing.cloned()).unwrap_or_default(),
             ratio: ratio.map_or_else(String::new, |ratio| format!("{ratio:.0}× cheaper")),
+            factor: ratio,
             aim: format!("≥ {RATIO_MIN}× cheaper"),
             met: ratio.map(|ratio| ratio >= RATIO_MIN),
         });
