@@ -152,7 +152,7 @@ fn tell(report: &mut Report, share: u64, (ours, theirs): (&[f64], &[f64])) -> Ve
             false => String::new(),
         },
         ratio: if is_there {
-            format!("{:.2}×", own / peer)
+            format!("{:.3}×", own / peer)
         } else {
             String::new()
         },

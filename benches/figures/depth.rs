@@ -173,12 +173,13 @@ fn drained(plan: &Plan, report: &mut Report, (house, empty): (&House, f64)) {
         ),
         ..Figure::default()
     });
-    std::thread::sleep(Duration::from_secs(plan.pick(65, 10)));
+    let pause = plan.pick(65, 10);
+    std::thread::sleep(Duration::from_secs(pause));
     let after = disk(house);
     let ratio = after / empty;
     report.add(Figure {
         what: format!(
-            "disk a minute after {} events were done, kept for 1 s",
+            "disk {pause} s after {} events were done that are kept for 1 s",
             count(waiting as f64)
         ),
         ours: format!("{after:.1} MB ({before:.1} MB before)"),

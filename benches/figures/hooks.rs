@@ -15,7 +15,7 @@ use super::statistics::milliseconds;
 
 const FLOW: &str = include_str!("react.rhai");
 /// Events that are enough for somebody who starts a program for each.
-const SLOW_EVENTS: usize = 20;
+const SLOW_EVENTS: usize = 6;
 /// Connections that share the steady work.
 const STEADY_CONNECTIONS: usize = 32;
 

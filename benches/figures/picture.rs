@@ -97,6 +97,7 @@ fn row(svg: &mut String, top: usize, (figure, factor): (&Figure, f64)) {
 /// Few digits that tell enough.
 fn number(factor: f64) -> String {
     match factor {
+        0.0..0.0095 => format!("{factor:.3}"),
         0.0..0.095 => format!("{factor:.2}"),
         0.0..9.95 => format!("{:.1}", factor).trim_end_matches(".0").to_owned(),
         _ => format!("{factor:.0}"),

@@ -175,7 +175,9 @@ fn detail(ways: &[Way]) -> Table {
         ]
     };
     Table {
-        title: format!("**{WHAT}** (64 producers at once; then {STEADY_PER_SECOND}/s)"),
+        title: format!(
+            "**{WHAT}** (64 producers at once; then {STEADY_PER_SECOND}/s; vigie with 256 runs at once)"
+        ),
         columns: vec![
             "who",
             "reactions/s, each round",

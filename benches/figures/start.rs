@@ -171,16 +171,21 @@ fn tell(report: &mut Report, rows: &[Row]) {
 
 fn beside(report: &mut Report, ours: &Row, peer: &Row) {
     let pairs = [
-        ("time until ready", &ours.ready, &peer.ready, "ms"),
-        ("memory at rest", &ours.idle, &peer.idle, "MiB"),
+        (
+            "time until ready",
+            &ours.ready,
+            &peer.ready,
+            ("ms", "as long"),
+        ),
+        ("memory at rest", &ours.idle, &peer.idle, ("MiB", "as much")),
     ];
-    for (what, own, theirs, unit) in pairs {
+    for (what, own, theirs, (unit, than)) in pairs {
         let (own, theirs) = (median(own), median(theirs));
         report.add(Figure {
             what: what.to_owned(),
             ours: format!("{own:.0} {unit}"),
             peer: format!("{}: {theirs:.0} {unit}", peer.name),
-            ratio: format!("{:.2}×", own / theirs),
+            ratio: format!("{:.2}× {than}", own / theirs),
             factor: Some(theirs / own),
             ..Figure::default()
         });
