@@ -11,7 +11,7 @@ use vigie::source::bbdo::frame::Deframer;
 use super::Plan;
 use super::broker;
 use super::house::{House, Running, free_port, scratch};
-use super::peer::{program, resident_mebibytes};
+use super::peer::{processor_time, program, resident_mebibytes};
 use super::report::{Figure, Report, Table, count};
 use super::statistics::median;
 
@@ -40,18 +40,23 @@ pub(crate) fn measure(plan: &Plan, report: &mut Report) {
     });
     let mut rows = Vec::new();
     for share in SHARES {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours, mut theirs, mut used) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..plan.pick(3, 1) {
-            ours.push(through(plan, *share));
+            let (rate, processor) = through(plan, *share);
+            ours.push(rate);
+            used.push(processor);
             theirs.extend(lua.as_ref().map(|lua| filtered(lua, plan, *share)));
         }
-        rows.push(tell(report, *share, (&ours, &theirs)));
+        let mut row = tell(report, *share, (&ours, &theirs));
+        row.insert(2, format!("{:.0} µs", median(&used)));
+        rows.push(row);
     }
     report.tables.push(Table {
         title: "**A Centreon Broker's statuses of services** (BBDO 3, one connection)".to_owned(),
         columns: vec![
             "that matter",
             "vigie: decoded, filtered, on disk",
+            "its processor per event",
             "Lua 5.3: filtered only",
         ],
         rows,
@@ -100,16 +105,21 @@ fn kept(server: &Running) -> usize {
     server.metric("vigie_events_total{channel=\"centreon\"}")
 }
 
-/// Events a second through the real door.
-fn through(plan: &Plan, share: u64) -> f64 {
+/// Events a second through the real door, and microseconds of the processor for each.
+fn through(plan: &Plan, share: u64) -> (f64, f64) {
     let (house, address) = door();
     let server = house.serve();
     let (names, definitions) = broker::definitions(HOSTS);
     broker::say(address, names, definitions);
-    let events = statuses(plan) as usize;
-    let took = broker::say(address, bytes(plan, share), events);
+    let (events, bytes) = (statuses(plan) as usize, bytes(plan, share));
+    let before = processor_time(server.pid());
+    let took = broker::say(address, bytes, events);
+    let used = processor_time(server.pid()).saturating_sub(before);
     assert_eq!(kept(&server), events / 100 * share as usize);
-    events as f64 / took
+    (
+        events as f64 / took,
+        used.as_secs_f64() * 1e6 / events as f64,
+    )
 }
 
 /// Events a second that the script filters.
