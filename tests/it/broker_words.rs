@@ -275,6 +275,33 @@ fn names_are_asked_for_in_a_flow_and_its_filter_also_after_kill_9() {
 }
 
 #[test]
+fn what_came_while_the_server_was_away_is_filtered_by_the_names_of_before() {
+    let (house, port) = house("");
+    house.channel("ask", "");
+    house.flow(
+        "ask/name",
+        "fn filter(event) { broker::host_name(event.id.to_int()) == \"srv-web-01\" }",
+    );
+    let server = house.serve();
+    let sent = frames(&recording("A301.c1"));
+    let said = sent.iter().filter(|one| one.label.category != 2).count();
+    let mut broker = Broker::greet(port, &sent[0]);
+    broker.send(&packets(&sent[1..]));
+    broker.is_acknowledged(said);
+    server.kill();
+    // Into the spool, which is looked at as soon as flows have begun.
+    for _ in 0..5 {
+        let output = house.run(&["send", "--channel", "ask", "id=101"]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    let server = house.serve();
+    for number in 1..=5 {
+        let run = server.ended(&format!("ask/{number}/name"));
+        assert_eq!(run["state"], "done", "{run}");
+    }
+}
+
+#[test]
 fn of_several_brokers_the_events_own_is_asked_or_the_one_that_is_named() {
     let house = House::new();
     let ports = [free_port(), free_port()];
