@@ -12,6 +12,7 @@ mod import;
 mod list;
 mod log;
 mod manual;
+
 mod operate;
 mod queue;
 mod record;

@@ -21,6 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "stop",
             "tls",
             "lua_pattern",
+            "printable",
         ],
     ),
     ("the wire of a broker", &["amqp"]),

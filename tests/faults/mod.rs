@@ -1,0 +1,28 @@
+//! The fault matrix: what goes wrong around the server, one noun per module, against the real binary.
+//!
+//! Every module says how many rounds it plays: few by default, so that the whole suite stays quick,
+//! and all of them with `VIGIE_LONG=1` (`tests/run --long`).
+
+mod access;
+mod answer;
+mod clock;
+mod crowd;
+pub mod disk;
+mod kill;
+mod log;
+mod secret;
+mod storm;
+mod target;
+
+/// How many rounds to play.
+pub fn rounds(few: usize, all: usize) -> usize {
+    match std::env::var("VIGIE_LONG").as_deref() {
+        Ok("1") => all,
+        _ => few,
+    }
+}
+
+/// Says loudly that something was left out, and why.
+pub fn not_tried(why: &str) {
+    eprintln!("NOT TRIED: {why}");
+}
