@@ -11,6 +11,7 @@ mod explain;
 mod import;
 mod list;
 mod log;
+mod manager;
 mod manual;
 
 mod operate;

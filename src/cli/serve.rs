@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::log::Log;
-use super::{Common, report};
+use super::{Common, manager, report};
 use crate::config::House;
 use crate::error::Exit;
 use crate::server::Server;
@@ -102,7 +102,9 @@ impl Serving {
             env!("CARGO_PKG_VERSION"),
             server.address
         ));
+        manager::tell(manager::READY);
         self.attend(server.state(), signals, changes).await;
+        manager::tell(manager::STOPPING);
         server.stop().await;
         Exit::Ok
     }

@@ -6,6 +6,7 @@
 mod access;
 mod answer;
 mod clock;
+
 mod crowd;
 pub mod disk;
 mod kill;
@@ -13,6 +14,7 @@ mod log;
 mod secret;
 mod storm;
 mod target;
+mod unit;
 
 /// How many rounds to play.
 pub fn rounds(few: usize, all: usize) -> usize {
