@@ -186,6 +186,7 @@ impl Services {
             self.redmine.as_ref().and_then(redmine::Service::secret),
             self.pagerduty.as_ref().and_then(pagerduty::Service::secret),
             self.canopsis.as_ref().and_then(canopsis::Service::secret),
+            self.influxdb.as_ref().and_then(influxdb::Service::secret),
             self.smtp.as_ref().and_then(mail::Service::secret),
             self.amqp.as_ref().and_then(amqp::Service::secret),
         ];

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
-use super::not_tried;
+use super::{Ends, not_tried};
 use crate::house::{House, Running, wait_for};
 
 const IDLE: usize = 5_000;
@@ -92,6 +92,7 @@ fn thousands_who_say_nothing_or_say_it_slowly_hold_up_nobody() {
             dribble(&mut slow, &over);
             slow
         });
+        let ends = Ends(&over);
         let mut idle = Vec::new();
         let mut times = Vec::new();
         for n in 0..IDLE {
@@ -112,7 +113,7 @@ fn thousands_who_say_nothing_or_say_it_slowly_hold_up_nobody() {
             "somebody idle was not sent away"
         );
         server.push("alert", &json!({ "n": "after" }));
-        over.store(true, Ordering::SeqCst);
+        drop(ends);
         let mut slow = slow.join().unwrap();
         assert!(
             slow.iter_mut().all(is_closed),

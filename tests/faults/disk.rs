@@ -15,7 +15,7 @@ use serde_json::json;
 use vigie::sender::spool;
 use vigie::standin::{Reply, Seen, Server};
 
-use super::{not_tried, rounds};
+use super::{Ends, not_tried, rounds};
 use crate::house::{House, Running, stderr, wait_for};
 use crate::peers::need;
 
@@ -216,10 +216,11 @@ fn producers_are_turned_away_while_the_disk_is_full_and_served_when_there_is_roo
         stop.store(false, Ordering::SeqCst);
         let (more, refused) = std::thread::scope(|scope| {
             let producing = scope.spawn(|| produce(&server, first, &stop));
+            let ends = Ends(&stop);
             disk.fill(0);
             let refusal = || post(&server, first + 900_000, 10).is_err().then_some(());
             wait_for("a refusal", refusal);
-            stop.store(true, Ordering::SeqCst);
+            drop(ends);
             producing.join().unwrap()
         });
         accepted.extend(more);

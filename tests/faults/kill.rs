@@ -14,7 +14,7 @@ use serde_json::json;
 use vigie::standin::redmine::{Issue, KEY};
 use vigie::standin::{Redmine, Reply, Seen, Server};
 
-use super::rounds;
+use super::{Ends, rounds};
 use crate::house::{House, Running, wait_for};
 use crate::peers::free_port;
 use crate::peers::netsnmp::{Sender, udp_port};
@@ -174,7 +174,6 @@ impl Street {
             std::thread::sleep(Duration::from_millis(rand::random_range(20..400)));
             server.kill();
         }
-        self.over.store(true, Ordering::SeqCst);
     }
 
     /// By number: the keys under which the target was told, and how often.
@@ -248,7 +247,9 @@ fn whatever_was_accepted_is_acted_on_once_though_the_process_is_killed_again_and
         producers.push(scope.spawn(|| street.produce("mail", |n| street.mail(n))));
         producers.push(scope.spawn(|| street.produce("trap", |n| street.trap(n))));
         producers.push(scope.spawn(|| street.produce("inform", |n| street.inform(n, &sender))));
+        let ends = Ends(&street.over);
         street.kill(kills);
+        drop(ends);
         // the last life serves those who still try
         let server = street.house.serve();
         producers

@@ -16,6 +16,8 @@ mod storm;
 mod target;
 mod unit;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 /// How many rounds to play.
 pub fn rounds(few: usize, all: usize) -> usize {
     match std::env::var("VIGIE_LONG").as_deref() {
@@ -27,4 +29,13 @@ pub fn rounds(few: usize, all: usize) -> usize {
 /// Says loudly that something was left out, and why.
 pub fn not_tried(why: &str) {
     eprintln!("NOT TRIED: {why}");
+}
+
+/// Sets its flag when it is dropped: whoever goes on until then ends although the test fails.
+pub struct Ends<'a>(pub &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }

@@ -18,10 +18,11 @@ use crate::peers::netsnmp::udp_port;
 use crate::sources::row;
 
 /// What is secret, by the file that holds it.
-const CANARIES: [(&str, &str); 10] = [
+const CANARIES: [(&str, &str); 11] = [
     ("redmine", "canary/redmine+5f2b=8c1d"),
     ("pagerduty", "c0ffee00canary00pagerduty0000001"),
     ("canopsis", "canary/canopsis+1b9d=77aa"),
+    ("influxdb", "canary/influxdb+6a6a=3c3c"),
     ("smtp", "canary/smtp+90be=4411"),
     ("team", "canary/team+31ce=0f0f"),
     ("poll", "canary/poll+77d1=beef"),
@@ -78,6 +79,7 @@ fn settings(url: &str) -> String {
          [redmine]\nendpoint = \"{url}\"\nkey_file = \"redmine\"\nproject = \"ops\"\n\
          [pagerduty]\nendpoint = \"{url}\"\nrouting_key_file = \"pagerduty\"\n\
          [canopsis]\nendpoint = \"{url}\"\nauthkey_file = \"canopsis\"\n\
+         [influxdb]\nendpoint = \"{url}\"\norg = \"o\"\nbucket = \"b\"\ntoken_file = \"influxdb\"\n\
          [smtp]\nendpoint = \"smtps://127.0.0.1:1\"\nfrom = \"vigie@example.org\"\nuser = \"vigie\"\n\
          password_file = \"smtp\"\n\
          [secret]\nteam_file = \"team\"\n"
@@ -100,7 +102,7 @@ fn doors(url: &str, snmp: u16) -> String {
 }
 
 /// A flow for each verb that carries a secret.
-const FLOWS: [(&str, &str); 7] = [
+const FLOWS: [(&str, &str); 8] = [
     ("redmine", "redmine::open(#{ subject: \"s\" });"),
     (
         "pagerduty",
@@ -110,6 +112,7 @@ const FLOWS: [(&str, &str); 7] = [
         "canopsis",
         "canopsis::check(#{ component: \"c\", state: 2, output: \"o\" });",
     ),
+    ("influxdb", "influxdb::write(\"m,h=a v=1 1\");"),
     (
         "mail",
         "mail::send(#{ to: \"a@example.org\", subject: \"s\", text: \"t\" });",
@@ -233,7 +236,15 @@ fn no_secret_of_the_settings_shows_up_anywhere_though_targets_quote_it() {
             .collect::<Vec<_>>()
     );
     for (file, secret) in CANARIES {
-        let goes_out = ["redmine", "pagerduty", "canopsis", "team", "poll"].contains(&file);
+        let goes_out = [
+            "redmine",
+            "pagerduty",
+            "canopsis",
+            "influxdb",
+            "team",
+            "poll",
+        ]
+        .contains(&file);
         assert_eq!(heard.contains(secret), goes_out, "{file}");
     }
     for (what, text) in everything(&server) {
