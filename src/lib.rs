@@ -19,6 +19,7 @@ pub mod duration;
 pub mod hex;
 pub mod lua_pattern;
 pub mod memory;
+pub mod printable;
 pub mod stop;
 mod tls;
 

@@ -42,10 +42,18 @@ impl Conductor {
         self.metrics.performed(started.elapsed());
         let performed = performed
             .unwrap_or_else(|_| Err(Failure::away("it took longer than 10 minutes").in_doubt()));
-        performed.map_err(|mut failure| {
-            vault::cover(&question.arguments, &secrets, &mut failure.message);
-            failure
-        })
+        let mut held = vault::held(&question.arguments, &secrets);
+        held.extend(services.secrets());
+        match performed {
+            Ok(mut value) => {
+                vault::cover_value(&held, &mut value);
+                Ok(value)
+            }
+            Err(mut failure) => {
+                vault::cover(&held, &mut failure.message);
+                Err(failure)
+            }
+        }
     }
 
     /// Notes what came of a command; it is on disk with the next flush.

@@ -6,6 +6,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
 /// Largest file that is read as a secret.
@@ -61,6 +64,25 @@ impl Secret {
                 _ => Err(format!("the environment variable {env} is not set")),
             },
         }
+    }
+
+    /// `text` with the secret covered, also where it stands as it travels in URLs and headers: what
+    /// a target says may quote it.
+    pub fn cover(&self, text: &str) -> String {
+        let plain = self.expose();
+        if plain.is_empty() {
+            return text.to_owned();
+        }
+        let encoded = utf8_percent_encode(plain, NON_ALPHANUMERIC).to_string();
+        let forms = [
+            STANDARD_NO_PAD.encode(plain),
+            URL_SAFE_NO_PAD.encode(plain),
+            encoded.replace("%20", "+"),
+            encoded,
+            plain.to_owned(),
+        ];
+        let cover = |text: String, form: &String| text.replace(form, "***");
+        forms.iter().fold(text.to_owned(), cover)
     }
 
     /// The text itself, for the one call that needs it.

@@ -99,10 +99,12 @@ impl TriesRecord {
         Ok(record)
     }
 
-    /// How long the next try still has to wait, if at all.
+    /// How long the next try still has to wait, if at all. Never longer than anybody may have wished
+    /// for: a clock that was set back since makes the moment a distant one.
     pub fn wait_left(&self, now: Timestamp) -> Option<Duration> {
-        let left = self.next_at.duration_since(now);
-        Duration::try_from(left).ok().filter(|left| !left.is_zero())
+        let left = Duration::try_from(self.next_at.duration_since(now)).ok();
+        let left = left.filter(|left| !left.is_zero());
+        left.map(|left| left.min(attempt::RETRY_AFTER_MAX))
     }
 
     /// How long to let the target finish what it may still be doing for a try that was cut off,

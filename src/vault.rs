@@ -21,25 +21,62 @@ pub fn open(
         .collect()
 }
 
-/// `text` with the secrets of these arguments covered: what a target or a library says may quote them.
-pub fn cover(arguments: &[Value], secrets: &BTreeMap<String, Secret>, text: &mut String) {
-    for argument in arguments {
-        match argument {
-            Value::Secret(parts) => {
-                let names = parts.iter().filter_map(|part| match part {
-                    SecretPart::Name(name) => secrets.get(name),
-                    SecretPart::Text(_) => None,
-                });
-                for secret in names.map(Secret::expose) {
-                    *text = text.replace(secret, "***");
-                }
-            }
-            Value::List(items) => cover(items, secrets, text),
-            Value::Map(map) => map
-                .values()
-                .for_each(|value| cover(std::slice::from_ref(value), secrets, text)),
-            _ => {}
-        }
+/// The secrets that these arguments hold, to be covered in whatever comes of them.
+pub fn held<'a>(arguments: &[Value], secrets: &'a BTreeMap<String, Secret>) -> Vec<&'a Secret> {
+    let mut held = Vec::new();
+    arguments
+        .iter()
+        .for_each(|one| gather(one, secrets, &mut held));
+    held
+}
+
+fn gather<'a>(value: &Value, secrets: &'a BTreeMap<String, Secret>, held: &mut Vec<&'a Secret>) {
+    match value {
+        Value::Secret(parts) => held.extend(parts.iter().filter_map(|part| match part {
+            SecretPart::Name(name) => secrets.get(name),
+            SecretPart::Text(_) => None,
+        })),
+        Value::List(items) => items.iter().for_each(|item| gather(item, secrets, held)),
+        Value::Map(map) => map.values().for_each(|item| gather(item, secrets, held)),
+        _ => {}
+    }
+}
+
+/// `text` with these secrets covered: what a target or a library says may quote them.
+pub fn cover(held: &[&Secret], text: &mut String) {
+    for secret in held {
+        *text = secret.cover(text);
+    }
+}
+
+/// `value` with these secrets covered wherever text or bytes in it quote them: what a target answers
+/// goes into the journal.
+pub fn cover_value(held: &[&Secret], value: &mut Value) {
+    match value {
+        _ if held.is_empty() => {}
+        Value::Text(text) => cover(held, text),
+        Value::List(items) => items.iter_mut().for_each(|item| cover_value(held, item)),
+        Value::Map(map) => map.values_mut().for_each(|item| cover_value(held, item)),
+        Value::Bytes(bytes) => held.iter().for_each(|secret| cover_bytes(secret, bytes)),
+        _ => {}
+    }
+}
+
+fn cover_bytes(secret: &Secret, bytes: &mut bytes::Bytes) {
+    let plain = secret.expose().as_bytes();
+    let (mut covered, mut rest) = (Vec::new(), &bytes[..]);
+    let find = |all: &[u8]| {
+        all.windows(plain.len().max(1))
+            .position(|part| part == plain)
+    };
+    while let Some(at) = find(rest) {
+        covered.extend_from_slice(&rest[..at]);
+        covered.extend_from_slice(b"***");
+        rest = &rest[at + plain.len()..];
+    }
+    if !covered.is_empty() {
+        covered.extend_from_slice(rest);
+        *bytes = covered.into();
     }
 }
 

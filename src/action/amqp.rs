@@ -87,6 +87,14 @@ impl fmt::Debug for Service {
 }
 
 impl Service {
+    /// What nobody may see, not even where the broker quotes it. The guest's password is no secret.
+    pub(super) fn secret(&self) -> Option<&Secret> {
+        match &self.broker.login {
+            crate::amqp::Login::Plain { user, password } if user != "guest" => Some(password),
+            _ => None,
+        }
+    }
+
     /// Checks the settings and reads the password; a relative path counts from `folder`.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use crate::duration::Lasting;
 use crate::event::Value;
+use crate::secret::Secret;
 
 /// Every action, in the order in which the documentation lists them.
 pub const ALL: &[&dyn Action] = &[
@@ -176,6 +177,21 @@ pub struct Services {
     pub amqp: Option<amqp::Service>,
     /// `[file]`
     pub file: Option<file::Service>,
+}
+
+impl Services {
+    /// Every secret that the services were given: a target may quote it, and it goes no further.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let each = [
+            self.redmine.as_ref().and_then(redmine::Service::secret),
+            self.pagerduty.as_ref().and_then(pagerduty::Service::secret),
+            self.canopsis.as_ref().and_then(canopsis::Service::secret),
+            self.influxdb.as_ref().and_then(influxdb::Service::secret),
+            self.smtp.as_ref().and_then(mail::Service::secret),
+            self.amqp.as_ref().and_then(amqp::Service::secret),
+        ];
+        each.into_iter().flatten()
+    }
 }
 
 /// Why an action did not succeed, and with that whether trying again makes sense.

@@ -1,6 +1,6 @@
 //! What is logged, to standard error; level and format may change while the server runs.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write};
 
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -8,6 +8,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, fmt, registry, reload};
 
+use crate::printable::record;
 use crate::settings::LogSettings;
 
 /// The log that was set up; by it the settings are changed.
@@ -42,9 +43,35 @@ fn formatted<S>(settings: &LogSettings) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
 {
-    let base = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let coloured = io::stderr().is_terminal();
     match settings.format.as_str() {
-        "json" => base.json().boxed(),
-        _ => base.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        "json" => fmt::layer()
+            .with_writer(io::stderr)
+            .with_target(false)
+            .json()
+            .boxed(),
+        _ => fmt::layer()
+            .with_writer(move || Records { coloured })
+            .with_target(false)
+            .with_ansi(coloured)
+            .boxed(),
+    }
+}
+
+/// Standard error, a record at a time: what an event or a target said forges none.
+struct Records {
+    coloured: bool,
+}
+
+impl Write for Records {
+    /// The layer hands over each record whole.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let record = record(&String::from_utf8_lossy(bytes), self.coloured);
+        io::stderr().write_all(record.as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }

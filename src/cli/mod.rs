@@ -11,7 +11,9 @@ mod explain;
 mod import;
 mod list;
 mod log;
+mod manager;
 mod manual;
+
 mod operate;
 mod queue;
 mod record;

@@ -38,7 +38,7 @@ impl Record {
         debug_assert!(self.as_test, "the only form there is");
         match self.case(common) {
             Ok(text) => {
-                report::line(text.trim_end());
+                report::exact(text.trim_end());
                 Exit::Ok
             }
             Err(exit) => exit,

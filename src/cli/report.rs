@@ -5,22 +5,28 @@ use std::io::Write;
 use unicode_width::UnicodeWidthStr;
 
 use crate::error::Diagnostic;
+use crate::printable::printable;
 
-/// Prints a line of an answer. A closed pipe (`| head`) is no reason to complain.
+/// Prints a line of an answer; text from outside in it does nothing to the terminal.
 pub(super) fn line(text: &str) {
+    exact(&printable(text));
+}
+
+/// Prints a line as it is. A closed pipe (`| head`) is no reason to complain.
+pub(super) fn exact(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Prints a sentence about what went wrong.
 pub(super) fn sentence(text: &str) {
-    let _ = writeln!(std::io::stderr(), "vigie: {text}");
+    let _ = writeln!(std::io::stderr(), "vigie: {}", printable(text));
 }
 
 /// Prints mistakes with their pictures, and how many there are.
 pub(super) fn mistakes(mistakes: &[Diagnostic]) {
     let mut out = std::io::stderr();
     for mistake in mistakes {
-        let _ = writeln!(out, "{mistake}\n");
+        let _ = writeln!(out, "{}\n", printable(&mistake.to_string()));
     }
     let plural = if mistakes.len() == 1 { "" } else { "s" };
     let _ = writeln!(out, "{} mistake{plural}", mistakes.len());

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use clap::Args;
 use notify::{RecursiveMode, Watcher};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::log::Log;
-use super::{Common, report};
+use super::{Common, manager, report};
 use crate::config::House;
 use crate::error::Exit;
 use crate::server::Server;
@@ -18,6 +19,10 @@ use crate::state::{CannotStart, State};
 
 /// Editors write a file in several steps; changes within this time are one.
 const QUIET: Duration = Duration::from_millis(300);
+
+/// Files that may be open if the system allows it: each connection is one, and most systems begin
+/// with 1,024, which a crowd at the door would use up.
+const FILES_WANTED: u64 = 65_536;
 
 /// Run the server.
 #[derive(Debug, Args)]
@@ -42,6 +47,7 @@ impl Serve {
             }
         };
         let log = Log::start(&settings.log);
+        open_more_files();
         let runtime = match tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -96,7 +102,9 @@ impl Serving {
             env!("CARGO_PKG_VERSION"),
             server.address
         ));
+        manager::tell(manager::READY);
         self.attend(server.state(), signals, changes).await;
+        manager::tell(manager::STOPPING);
         server.stop().await;
         Exit::Ok
     }
@@ -149,6 +157,25 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
         })
+    }
+}
+
+/// Asks for [`FILES_WANTED`], or for as many as an ordinary process may have.
+fn open_more_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(FILES_WANTED).min(FILES_WANTED);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let more = Rlimit {
+        current: Some(wanted),
+        maximum: limit.maximum,
+    };
+    if let Err(why) = setrlimit(Resource::Nofile, more) {
+        tracing::warn!(
+            "cannot have more files open than {:?}: {why}",
+            limit.current
+        );
     }
 }
 

@@ -19,7 +19,7 @@ use crate::error::Diagnostic;
 
 pub use book::{KEYS_MAX, PENDING_MAX};
 pub use folder::encode as folder_name;
-pub use session::{IDLE_MAX, LISTED_MAX};
+pub use session::{IDLE_MAX, LISTED_MAX, understands};
 pub use wire::{COMMAND_MAX, LINE_BYTES_MAX, QUIET_MAX};
 
 use keys::Wish;

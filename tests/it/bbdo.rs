@@ -627,6 +627,11 @@ fn every_mistake_in_a_block_is_told_with_its_place_and_advice() {
             "a state is a number",
         ),
         (
+            "listen = \"[::]:5669\"\ntls_cert = \"a.pem\"\ntls_key = \"a.key\"",
+            "3:10",
+            "set `tls_client_ca`",
+        ),
+        (
             "tls_cert = \"a.pem\"\ntls_key = \"a.key\"",
             "",
             "a.pem for TLS",

@@ -24,6 +24,7 @@ pub struct House {
     folder: TempDir,
     settings: String,
     http: String,
+    environment: Vec<(String, String)>,
 }
 
 impl House {
@@ -37,6 +38,7 @@ impl House {
             folder,
             settings: String::new(),
             http: String::new(),
+            environment: Vec::new(),
         };
         std::fs::create_dir_all(house.path("channels")).unwrap();
         std::fs::create_dir_all(house.path("flows")).unwrap();
@@ -85,6 +87,12 @@ impl House {
         self
     }
 
+    /// Adds a variable to the environment of every process of the house.
+    pub fn environment(mut self, name: &str, value: &str) -> House {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     fn write_settings(&self) {
         let http = match self.http.contains("listen") {
             true => self.http.clone(),
@@ -96,7 +104,11 @@ impl House {
             "[spool]\nfolder = \"spool\"\n"
         };
         let text = format!("[http]\n{http}\n{spool}\n{}", self.settings);
-        self.file("settings.toml", &text);
+        // Who reads it meanwhile must not find half of it.
+        let known = std::fs::read_to_string(self.path("settings.toml"));
+        if known.ok().as_ref() != Some(&text) {
+            self.file("settings.toml", &text);
+        }
     }
 
     /// The binary with these arguments, in the house.
@@ -108,6 +120,8 @@ impl House {
             .env_remove("VIGIE_SERVER")
             .env_remove("VIGIE_TOKEN_FILE");
         command.env("VIGIE_SETTINGS", self.path("settings.toml"));
+        let environment = self.environment.iter();
+        command.envs(environment.map(|(name, value)| (name, value)));
         command
     }
 

@@ -36,6 +36,8 @@ mod door_http;
 mod engine;
 mod escalation;
 mod explain;
+#[path = "../faults/mod.rs"]
+mod faults;
 mod file_action;
 mod house;
 mod house_alertmanager;

@@ -13,8 +13,13 @@ fn count() -> usize {
 
 /// Gives `check` broken copies of the recordings `seeds`, each made from a counted seed, so that
 /// a failure can be repeated.
-pub fn each_mutation(seeds: &[Vec<u8>], mut check: impl FnMut(&[u8])) {
-    for number in 0..count() {
+pub fn each_mutation(seeds: &[Vec<u8>], check: impl FnMut(&[u8])) {
+    break_copies(count(), seeds, check);
+}
+
+/// The same with a number of its own.
+pub fn break_copies(count: usize, seeds: &[Vec<u8>], mut check: impl FnMut(&[u8])) {
+    for number in 0..count {
         let mut random = SmallRng::seed_from_u64(number as u64);
         let mut bytes = seeds[random.random_range(0..seeds.len())].clone();
         for _ in 0..random.random_range(1..8) {

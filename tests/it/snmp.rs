@@ -260,14 +260,18 @@ fn other_communities_are_turned_away_and_counted_and_a_reload_opens_anew() {
         let row = row(&server, "snmptrap/snmp")?;
         (row["events"] == 1).then_some(())
     });
-    // everybody may send, and the log says that this is so beyond this host
+    // that everybody may send is for this host alone: the change is refused, and what was goes on
     let all = block("").replace("communities = []\n", "");
     house.channel("snmptrap", &all);
-    wait_for("the warning", || {
-        server
-            .log()
-            .contains("takes traps of every community from everybody")
+    wait_for("the refusal", || {
+        let log = server.log();
+        log.contains("anybody could send traps of any community")
             .then_some(())
+    });
+    send("public", "friend");
+    wait_for("the fourth", || {
+        let row = row(&server, "snmptrap/snmp")?;
+        (row["events"] == 2).then_some(())
     });
     assert_eq!(server.stop(), Some(0));
 }

@@ -7,6 +7,9 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 use vigie::store::{Batch, End, Options, Store, StoreError, check, repair};
 
+use crate::faults::disk::SmallDisk;
+use crate::faults::not_tried;
+
 use super::store::{
     at, body_files, commit, event, event_at, id, large, open, options, push, run, with_id,
 };
@@ -399,43 +402,13 @@ fn a_killed_process_loses_nothing_that_it_acknowledged() {
     assert_eq!(check(folder.path()).unwrap().problems, Vec::<String>::new());
 }
 
-/// A small file system of its own, unmounted when dropped.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn new(size: &str) -> Option<SmallDisk> {
-        let folder = TempDir::new().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(folder.path())
-            .status();
-        mounted
-            .is_ok_and(|status| status.success())
-            .then_some(SmallDisk(folder))
-    }
-
-    fn grow(&self, size: &str) {
-        let grown = Command::new("mount")
-            .args(["-o", &format!("remount,size={size}")])
-            .arg(self.0.path())
-            .status();
-        assert!(grown.unwrap().success());
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn a_full_disk_refuses_events_and_goes_on_when_there_is_room() {
-    let Some(disk) = SmallDisk::new("24m") else {
-        eprintln!("NOT TRIED on a real full disk: no small file system can be mounted here");
-        return;
+    let mounted = TempDir::new().unwrap();
+    let Some(disk) = SmallDisk::on(mounted.path(), "24m") else {
+        return not_tried("a full disk: no small file system can be mounted here");
     };
-    let folder = disk.0.path().join("store");
+    let folder = mounted.path().join("store");
     let tight = Options {
         ballast_bytes: 6 << 20,
         low_water_bytes: 0,

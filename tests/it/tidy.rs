@@ -21,6 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "stop",
             "tls",
             "lua_pattern",
+            "printable",
         ],
     ),
     ("the wire of a broker", &["amqp"]),
@@ -367,20 +368,41 @@ fn the_documents_stay_short_and_every_limit_is_listed() {
     );
 }
 
+/// The file of a test module, as documents name it.
+fn is_a_test(name: &str) -> bool {
+    let file = match name.strip_prefix("faults::") {
+        Some(fault) => format!("tests/faults/{fault}.rs"),
+        None => format!("tests/it/{name}.rs"),
+    };
+    Path::new(&file).exists()
+}
+
+/// What stands in the last cell of a row, word by word.
+fn named_by(row: &str) -> impl Iterator<Item = &str> {
+    let cell = row.trim_end_matches('|').rsplit('|').next().unwrap();
+    let quoted = cell.split('`').skip(1).step_by(2);
+    quoted.flat_map(str::split_whitespace)
+}
+
 #[test]
-fn every_invariant_names_tests_that_exist() {
+fn every_invariant_and_every_fault_names_tests_that_exist() {
     let architecture = std::fs::read_to_string("ARCHITECTURE.md").unwrap();
     let rows = architecture.lines().filter(|line| line.starts_with("| I"));
     let mut named = 0;
     for row in rows {
-        let held_by = row.trim_end_matches('|').rsplit('|').next().unwrap();
-        for module in held_by.split('`').skip(1).step_by(2) {
-            assert!(
-                Path::new(&format!("tests/it/{module}.rs")).exists(),
-                "{module}: {row}"
-            );
+        for module in named_by(row) {
+            assert!(is_a_test(module), "{module}: {row}");
             named += 1;
         }
     }
     assert!(named >= 11, "only {named} tests are named");
+    let (_, faults) = architecture.split_once("## Faults").unwrap();
+    let faults = faults.split("\n## ").next().unwrap();
+    let rows = faults.lines().filter(|line| line.starts_with("| ")).skip(1);
+    for row in rows {
+        for name in named_by(row) {
+            let is_there = is_a_test(name) || is_a_test(&format!("faults::{name}"));
+            assert!(is_there || Path::new(name).exists(), "{name}: {row}");
+        }
+    }
 }

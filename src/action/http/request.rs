@@ -100,8 +100,7 @@ impl Request {
         self.hidden
             .iter()
             .chain(headers)
-            .filter(|secret| !secret.expose().is_empty())
-            .fold(text, |text, secret| text.replace(secret.expose(), "***"))
+            .fold(text, |text, secret| secret.cover(&text))
     }
 }
 

@@ -104,6 +104,11 @@ impl fmt::Debug for Service {
 }
 
 impl Service {
+    /// What nobody may see, not even where the target quotes it.
+    pub(super) fn secret(&self) -> Option<&Secret> {
+        self.hidden.as_ref()
+    }
+
     /// Checks the settings and reads the secret; a relative path counts from `folder`.
     ///
     /// # Errors

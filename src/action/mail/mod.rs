@@ -89,6 +89,11 @@ impl fmt::Debug for Service {
 }
 
 impl Service {
+    /// What nobody may see, not even where the target quotes it.
+    pub(super) fn secret(&self) -> Option<&Secret> {
+        self.login.as_ref().map(|(_, password)| password)
+    }
+
     /// Checks the settings and reads the password; a relative path counts from `folder`.
     ///
     /// # Errors

@@ -104,6 +104,11 @@ impl fmt::Debug for Service {
 }
 
 impl Service {
+    /// What nobody may see, not even where the target quotes it.
+    pub(super) fn secret(&self) -> Option<&Secret> {
+        Some(&self.key)
+    }
+
     /// Checks the settings and reads the key; a relative path counts from `folder`.
     ///
     /// # Errors

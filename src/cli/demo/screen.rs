@@ -39,7 +39,7 @@ impl Screen {
 
     /// A line of prose.
     pub(super) fn say(&self, text: &str) {
-        report::line(text);
+        report::exact(text);
     }
 
     /// The beginning of a scene; a person gets a moment to read the one before.
@@ -47,20 +47,20 @@ impl Screen {
         if self.has_reader {
             std::thread::sleep(READING_PAUSE);
         }
-        report::line("");
-        report::line(&self.paint(BOLD, text));
+        report::exact("");
+        report::exact(&self.paint(BOLD, text));
     }
 
     /// What somebody outside does now.
     pub(super) fn call(&self, text: &str) {
         let line = format!("{}  {text}", self.time(Timestamp::now()));
-        report::line(&self.paint(CYAN, &line));
+        report::exact(&self.paint(CYAN, &line));
     }
 
     /// Something about the server itself.
     pub(super) fn server(&self, text: &str) {
         let line = format!("{}  {text}", self.time(Timestamp::now()));
-        report::line(&self.paint(YELLOW, &line));
+        report::exact(&self.paint(YELLOW, &line));
     }
 
     /// Something that happened to an event, or within a run (`open_ticket`).
@@ -71,7 +71,7 @@ impl Screen {
             Some('✗') => self.paint(RED, text),
             _ => text.to_owned(),
         };
-        report::line(&format!(
+        report::exact(&format!(
             "{}  {event:<12}  {}  {text}",
             self.paint(DIM, &self.time(at)),
             self.paint(BOLD, &format!("{flow:<16}")),
@@ -85,7 +85,7 @@ impl Screen {
         } else {
             ("✗", RED)
         };
-        report::line(&format!("  {} {text}", self.paint(colour, sign)));
+        report::exact(&format!("  {} {text}", self.paint(colour, sign)));
     }
 
     /// Seconds since the demo began.

@@ -102,12 +102,21 @@ fn address(block: &Block<'_>, keys: &Keys) -> Result<SocketAddr, Diagnostic> {
         let why = format!("`listen` is \"{listen}\", which is no address and port");
         block.wrong("listen", why).help("for example [::]:5669")
     })?;
-    if !address.ip().is_loopback() && keys.tls_cert.is_none() && !keys.plaintext {
-        let why = format!("`listen` is {address}, where others can read along and pretend");
-        let wrong = block.wrong("listen", why);
-        return Err(wrong.help("set `tls_cert` and `tls_key`, or `plaintext = true`"));
+    if address.ip().to_canonical().is_loopback() || keys.plaintext {
+        return Ok(address);
     }
-    Ok(address)
+    let (why, help) = match (&keys.tls_cert, &keys.tls_client_ca) {
+        (None, _) => (
+            "others can read along and pretend",
+            "`tls_cert` and `tls_key`",
+        ),
+        (_, None) => ("anybody can pretend to be a broker", "`tls_client_ca`"),
+        _ => return Ok(address),
+    };
+    let wrong = block.wrong("listen", format!("`listen` is {address}, where {why}"));
+    Err(wrong.help(format!(
+        "set {help}, or `plaintext = true` if the network sees to it"
+    )))
 }
 
 fn version(text: &str) -> Result<Version, String> {

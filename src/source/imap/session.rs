@@ -21,6 +21,11 @@ pub use dialogue::IDLE_MAX;
 
 use dialogue::Dialogue;
 
+/// False if this answer of a server, with its literals, matters and cannot be read.
+pub fn understands(heard: &[u8]) -> bool {
+    !matches!(Answer::read(heard), Answer::Broken)
+}
+
 /// Most mails that one answer may list.
 pub const LISTED_MAX: usize = 10_000;
 /// Of a mail's own marks, and of the headers of one that is too large, this much is read.

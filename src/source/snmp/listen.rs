@@ -67,6 +67,9 @@ impl Source for Snmp {
             );
             return Err(wrong.help("write \"0.0.0.0:162\", \"[::]:162\", or a list of such"));
         };
+        if keys.communities.is_none() {
+            held_to_loopback(block, &addresses)?;
+        }
         Ok(Arc::new(Listening {
             addresses,
             access: Access {
@@ -76,6 +79,18 @@ impl Source for Snmp {
             mibs: keys.mibs.map(|folder| block.path(&folder)),
         }))
     }
+}
+
+/// Who names no community takes every one; that is for this host alone.
+fn held_to_loopback(block: &Block<'_>, addresses: &[SocketAddr]) -> Result<(), Diagnostic> {
+    let is_beyond = |to: &&SocketAddr| !to.ip().to_canonical().is_loopback();
+    let Some(beyond) = addresses.iter().find(is_beyond) else {
+        return Ok(());
+    };
+    let why = format!("`listen` is {beyond}, where anybody could send traps of any community");
+    let wrong = block.wrong("listen", why);
+    Err(wrong
+        .help("name the ones to take: `communities = [\"public\"]`; `[]` takes version 3 alone"))
 }
 
 fn users(keys: Vec<UserKeys>, block: &Block<'_>) -> Result<Vec<User>, Diagnostic> {
@@ -121,7 +136,6 @@ impl Listening {
     async fn receive(&self, context: &Context) -> Result<(), Trouble> {
         let sockets: Result<Vec<_>, Trouble> =
             self.addresses.iter().map(|to| self.bind(*to)).collect();
-        self.warn();
         let receiver = Receiver {
             context,
             access: &self.access,
@@ -161,15 +175,5 @@ impl Listening {
         let granted = socket.granted;
         tracing::info!("udp {address} takes traps, with a receive buffer of {granted} bytes");
         Ok(Arc::new(socket))
-    }
-
-    fn warn(&self) {
-        let is_open = self.access.communities.is_none();
-        let beyond = self.addresses.iter().find(|to| !to.ip().is_loopback());
-        if let Some(beyond) = beyond.filter(|_| is_open) {
-            tracing::warn!(
-                "udp {beyond} takes traps of every community from everybody; name the ones to take with `communities = [\"…\"]`"
-            );
-        }
     }
 }

@@ -189,7 +189,7 @@ impl Dialogue {
 
     /// What the server said, without what nobody may see.
     pub(super) fn refusal(&self, what: &str, words: &str) -> Trouble {
-        let words = words.replace(self.secret.expose(), "***");
+        let words = self.secret.cover(words);
         self.wire.trouble(&format!("{what} {words}"))
     }
 }

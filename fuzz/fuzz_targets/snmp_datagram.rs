@@ -1,0 +1,8 @@
+//! cargo-fuzz's side of the target `snmp_datagram`.
+#![no_main]
+
+#[path = "../targets/mod.rs"]
+#[allow(dead_code)]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::run("snmp_datagram", bytes));
