@@ -47,6 +47,7 @@ mod house_monitors;
 mod house_postfix;
 mod house_redmine;
 mod house_snmptrapd;
+mod house_zabbix;
 mod http_action;
 mod imap;
 mod import;

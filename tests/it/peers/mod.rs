@@ -15,6 +15,7 @@ pub mod proxy;
 pub mod rabbit;
 pub mod redmine;
 pub mod snmptrapd;
+pub mod zabbix;
 
 use std::fs::File;
 use std::io::Write;
