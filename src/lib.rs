@@ -49,6 +49,7 @@ mod vocabulary;
 pub mod config;
 pub mod flow;
 pub mod settings;
+pub mod storm;
 
 // who may call, and how
 pub mod access;
@@ -69,6 +70,7 @@ pub mod want;
 pub mod store;
 
 // the path of an event
+mod abate;
 mod act;
 pub mod backlog;
 mod cease;
@@ -89,6 +91,7 @@ pub mod rewait;
 pub mod run;
 mod settle;
 mod timer;
+mod trace;
 pub mod trial;
 pub mod tries;
 mod usher;
@@ -96,6 +99,7 @@ mod vault;
 pub mod versions;
 pub mod waits;
 mod wake;
+pub mod weather;
 
 // trying without acting
 pub mod actor;
@@ -104,6 +108,7 @@ pub mod compare;
 pub mod difference;
 pub mod exact;
 pub mod expect;
+pub mod forecast;
 pub mod record;
 mod recorded;
 pub mod rehearsal;
