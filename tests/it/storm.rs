@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde_json::json;
 use vigie::clock::Clock;
-use vigie::event::{RunId, Value};
+use vigie::event::{Incoming, Meta, RunId, Value};
 use vigie::store::Point;
 use vigie::storm::{Arrival, Decision, Storm, StormSettings};
 
@@ -613,4 +613,46 @@ fn each_kind_is_documented_with_an_example_that_is_read() {
         assert!(page.contains(kind.example()), "{kind:?}");
         settings(kind.example()).sensible().unwrap();
     }
+}
+
+#[test]
+fn what_the_time_let_go_is_repeated_as_it_was_though_a_late_event_would_have_joined_it() {
+    let at = |millis: i64| Timestamp::from_millisecond(START + millis).unwrap();
+    let rig = Rig::at(Clock::virtual_at(at(0)));
+    rig.flow(
+        "act",
+        ACT_TOGETHER,
+        "[storm]\ndigest = { every = \"2s\", most = 100 }",
+    );
+    let life = rig.live(None);
+    assert!(life.attend(&rig));
+    for n in 0..2 {
+        assert!(life.tell("alert", body(n)));
+    }
+    assert!(life.drain(|life| life.attendance.lines()[0].weather.counts().waiting == 2));
+    // The state is on disk, the action is done, and the run's beginning never gets there.
+    life.doom(2, Point::BeforeApply);
+    rig.clock.set(at(2_000));
+    nudge(&life);
+    assert!(!life.drain(|_| false));
+    life.end();
+    assert_eq!(rig.seen("/act").len(), 1);
+    let life = rig.live(None);
+    let late = Incoming {
+        body: body(2),
+        meta: Meta::new("test", at(500)),
+    };
+    let pushed = life.conductor.channels.push("alert", vec![late]);
+    assert!(life.inside.block_on(pushed).is_ok());
+    assert!(life.attend(&rig));
+    assert!(life.drain(|life| runs(life).contains(&vec![1, 2])));
+    rig.clock.set(at(10_000));
+    nudge(&life);
+    assert!(life.drain(|life| runs(life).contains(&vec![3])));
+    let seen = rig.seen("/act");
+    assert_eq!(seen.len(), 2);
+    for requests in seen.values() {
+        assert!(requests.iter().all(|one| one.body == requests[0].body));
+    }
+    life.end();
 }
