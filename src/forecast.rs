@@ -60,7 +60,7 @@ pub(crate) fn of(
     };
     let thinking = Duration::from_secs(flow.settings.run_seconds_max);
     for event in front.all.values().cloned().collect::<Vec<_>>() {
-        let passes = engine.filter(&flow.script, &event.body, thinking);
+        let passes = engine.filter(&flow.script, &event, thinking);
         let passes =
             passes.map_err(|error| format!("the filter raised: {}", error.diagnostic()))?;
         front.meet(&event, passes);
