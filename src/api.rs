@@ -126,6 +126,7 @@ async fn flows(state: Server, peer: Peer, headers: HeaderMap) -> Answer {
             json!({
                 "name": line.flow.path(), "version": line.flow.script.version,
                 "behind": tail.saturating_sub(line.next), "paused": line.paused,
+                "held": line.weather.held(),
             })
         })
         .collect();

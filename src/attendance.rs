@@ -3,6 +3,8 @@
 //! Invariant: a flow is attended by one dispatcher at most; a reload changes what the dispatcher
 //! runs next and nothing that is at work.
 
+mod floors;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -17,6 +19,7 @@ use crate::flow::Flow;
 use crate::rewait::Found;
 use crate::run::{Conductor, Interrupted};
 use crate::store::{Batch, StoreError};
+use crate::weather::Weather;
 
 /// All flows of a running server.
 pub struct Attendance {
@@ -30,6 +33,7 @@ struct Attended {
     woken: mpsc::UnboundedSender<RunId>,
     paused: watch::Sender<bool>,
     progress: Arc<Mutex<Progress>>,
+    weather: Arc<Weather>,
     from: u64,
     kept: u64,
     task: Option<JoinHandle<()>>,
@@ -44,6 +48,8 @@ pub struct FlowLine {
     pub next: u64,
     /// True while an operator holds it.
     pub paused: bool,
+    /// Its storm control.
+    pub weather: Arc<Weather>,
 }
 
 impl Attendance {
@@ -121,6 +127,8 @@ impl Attendance {
                 (from, from)
             }
         };
+        let (weather, next) = Weather::open(store, flow, (from, next))?;
+        let weather = Arc::new(weather);
         let progress = Progress::at(next);
         let (flow_sender, flow_receiver) = watch::channel(Some(Arc::clone(flow)));
         let (paused_sender, paused_receiver) = watch::channel(paused);
@@ -135,6 +143,7 @@ impl Attendance {
                 .ok_or(StoreError::Closed)?,
             flow: flow_receiver,
             progress: Arc::clone(&progress),
+            weather: Arc::clone(&weather),
             stop: self.conductor.stop.clone(),
             left,
             working: self.working()?,
@@ -146,6 +155,7 @@ impl Attendance {
             woken: woken_sender,
             paused: paused_sender,
             progress,
+            weather,
             from,
             kept: u64::MAX,
             task: Some(task),
@@ -178,6 +188,7 @@ impl Attendance {
                 let next = looked.entry(channel).or_insert(cursor.next);
                 *next = cursor.next.min(*next);
             }
+            Weather::forget(&self.conductor.store, &mut batch, path)?;
         }
         for (channel, next) in &looked {
             let mark = next.to_be_bytes().to_vec();
@@ -211,52 +222,6 @@ impl Attendance {
     async fn hand_over(&self, mut woken: mpsc::UnboundedReceiver<RunId>) {
         while let Some(run) = woken.recv().await {
             self.take_up(run);
-        }
-    }
-
-    /// Writes the cursors that moved since the last call, in one batch.
-    ///
-    /// # Errors
-    /// What the store does not keep; the cursors are written again later then.
-    pub async fn keep_cursors(&self) -> Result<(), StoreError> {
-        let mut batch = Batch::new();
-        let mut moved = Vec::new();
-        for (path, one) in lock(&self.attended).iter() {
-            let low = lock(&one.progress).low();
-            if low != one.kept {
-                batch.move_cursor(path, one.from, low);
-                moved.push((path.clone(), low));
-            }
-        }
-        self.set_floors();
-        if moved.is_empty() {
-            return Ok(());
-        }
-        self.conductor.store.commit(batch).await?;
-        let mut attended = lock(&self.attended);
-        for (path, low) in moved {
-            if let Some(one) = attended.get_mut(&path) {
-                one.kept = low;
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells each channel how far its slowest flow has come.
-    fn set_floors(&self) {
-        let mut floors: BTreeMap<String, u64> = BTreeMap::new();
-        for (path, one) in lock(&self.attended).iter() {
-            let channel = path.split('/').next().unwrap_or("").to_owned();
-            let next = lock(&one.progress).next;
-            floors
-                .entry(channel)
-                .and_modify(|floor| *floor = next.min(*floor))
-                .or_insert(next);
-        }
-        for (name, floor) in floors {
-            if let Some(channel) = self.conductor.channels.get(&name) {
-                channel.set_floor(floor);
-            }
         }
     }
 
@@ -314,6 +279,7 @@ impl Attendance {
                 flow,
                 next,
                 paused: *one.paused.borrow(),
+                weather: Arc::clone(&one.weather),
             })
         };
         lock(&self.attended).values().filter_map(line).collect()

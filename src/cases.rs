@@ -19,6 +19,8 @@ use crate::exact::Exact;
 pub use crate::expect::Ask;
 use crate::expect::Expected;
 use crate::flow::Flow;
+pub use crate::forecast::Earlier;
+use crate::forecast::{self, Forecast};
 use crate::journal::{Journal, Start};
 use crate::rehearsal::{Ended, Rehearsal, Stage};
 use crate::source::{mail, snmp};
@@ -71,6 +73,13 @@ pub struct Case {
     /// Events that come later.
     #[serde(default)]
     pub later: Vec<Later>,
+    /// Events that the storm control met before.
+    #[serde(default)]
+    pub earlier: Vec<Earlier>,
+    /// The kind of storm control that must suppress it: `throttle`.
+    pub suppressed: Option<String>,
+    /// The kind of storm control that must hold it; what is asked comes after that.
+    pub held: Option<String>,
     /// The commands it must ask for, in order.
     #[serde(default)]
     pub asks: Vec<Ask>,
@@ -203,6 +212,10 @@ impl Bench<'_> {
         if case.filtered {
             return Ok(Vec::new());
         }
+        let (events, begins) = match forecast::of((self.engine, self.flow), case, events)? {
+            Forecast::Suppressed => return Ok(Vec::new()),
+            Forecast::Acts(events, begins) => (events, begins),
+        };
         let world = self.world(case, &events)?;
         let stage = Stage {
             engine: self.engine,
@@ -213,7 +226,7 @@ impl Bench<'_> {
         let journal = self.journal(case, &events);
         let expected = Expected::new(&case.asks, now).knowing(&case.broker);
         let own = |(key, value): (&String, &Exact)| (key.clone(), value.0.clone());
-        let run = Rehearsal::new(stage, (journal, Arc::new(events)), now, expected);
+        let run = Rehearsal::new(stage, (journal, Arc::new(events)), begins, expected);
         let mut run = run.state(case.state.iter().map(own).collect());
         let ended = run.go();
         verdict(case, ended, &run)?;
@@ -230,6 +243,7 @@ impl Bench<'_> {
             engine_flags: ENGINE_FLAGS,
             events: events.iter().map(|event| event.id.number).collect(),
             trouble: None,
+            told: Default::default(),
         };
         let run = RunId::new(&first.id, &self.flow.name);
         match &case.carried {

@@ -34,6 +34,8 @@ pub struct Channel {
     floor: AtomicU64,
     /// Flows skip events below this: a full channel dropped them.
     skip: AtomicU64,
+    /// Events below the floor that the storm control of a flow holds.
+    held: AtomicU64,
     /// Events that are on their way to the disk.
     coming: AtomicU64,
     dropped: AtomicU64,
@@ -78,6 +80,7 @@ impl Channel {
             has_flows: AtomicBool::new(false),
             floor: AtomicU64::new(looked_at(store, name)?),
             skip: AtomicU64::new(0),
+            held: AtomicU64::new(0),
             coming: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             paused: AtomicBool::new(false),
@@ -144,6 +147,11 @@ impl Channel {
     /// The slowest flow has come this far.
     pub fn set_floor(&self, floor: u64) {
         self.floor.store(floor, Ordering::SeqCst);
+    }
+
+    /// So many events are held that were looked at.
+    pub fn set_held(&self, held: u64) {
+        self.held.store(held, Ordering::SeqCst);
     }
 
     /// Flows go on from here at the earliest.

@@ -50,6 +50,16 @@ impl Progress {
         }
     }
 
+    /// True if its run has still to reach the disk.
+    pub fn is_open(&self, number: u64) -> bool {
+        self.open.contains(&number)
+    }
+
+    /// All whose runs have still to reach the disk.
+    pub fn open(&self) -> impl Iterator<Item = u64> {
+        self.open.iter().copied()
+    }
+
     /// Everything below this is done with: the cursor that may be kept.
     pub fn low(&self) -> u64 {
         self.open.first().copied().unwrap_or(self.next)

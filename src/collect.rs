@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use crate::claim::lock;
-use crate::dispatch::{Dispatcher, Judged, LOOK_EVENTS_MAX};
+use crate::dispatch::{Dispatcher, Judged, LOOK_EVENTS_MAX, Together};
 use crate::event::{Event, RunId};
 use crate::flow::Flow;
-use crate::journal::Journal;
 use crate::mind::Mind;
 use crate::run::Interrupted;
+use crate::storm::Told;
 
 impl Dispatcher {
     /// Collects what passed the filter until the batch is full or old enough.
@@ -50,7 +50,12 @@ impl Dispatcher {
         }
         if !collected.is_empty() {
             let permit = mind.permit().await;
-            self.begin(mind, flow, collected, permit)?;
+            let count = collected.len() as u64;
+            self.begin(mind, flow, Together::told(collected, Told::new()), permit)?;
+            self.weather.count(|counts| {
+                counts.waiting -= count;
+                counts.acted += count;
+            });
         }
         Ok(())
     }
@@ -69,14 +74,21 @@ impl Dispatcher {
                 Ok(true) if !had => {
                     lock(&self.progress).pass(number, true);
                     collected.push(event);
+                    self.weather.count(|counts| {
+                        counts.came += 1;
+                        counts.waiting += 1;
+                    });
                 }
                 Err(error) if !had => {
-                    let run = RunId::new(&event.id, &flow.name);
-                    let journal = Journal::begin(run, self.start(flow, &[number], None));
-                    self.conductor.refuse(journal, &error).await?;
+                    self.refuse(flow, &event, &error).await?;
                     lock(&self.progress).pass(number, false);
                 }
-                _ => lock(&self.progress).pass(number, false),
+                verdict => {
+                    let is_filtered = !had && verdict.is_ok();
+                    self.weather
+                        .count(|counts| counts.filtered += u64::from(is_filtered));
+                    lock(&self.progress).pass(number, false);
+                }
             }
         }
         Ok(())

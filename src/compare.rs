@@ -138,6 +138,7 @@ impl Comparison<'_> {
             engine_flags: ENGINE_FLAGS,
             events: vec![event.id.number],
             trouble: None,
+            told: Default::default(),
         };
         let journal = Journal::begin(RunId::new(&event.id, self.flow), start);
         let recorded = Recorded::from(&Journal::addition_to(journal.run.clone()), 0);

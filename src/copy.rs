@@ -144,6 +144,7 @@ mod tests {
             engine_flags: 1,
             events: vec![1],
             trouble: Some("web01".to_owned()),
+            told: Default::default(),
         };
         let mut journal = Journal::begin("alert/1/page".parse().unwrap(), start);
         for of in 0..commands {

@@ -4,21 +4,27 @@
 //! Invariant: looking ahead is bounded, so a flow that falls behind leaves its events in the
 //! channel, where `depth_max` counts them and a sender is told.
 
+mod begin;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub(crate) use begin::Together;
 
 use crate::blackbox::STRIKES_MAX;
 use crate::channel::Channel;
-use crate::claim::{Progress, Seat, lock};
+use crate::claim::{Progress, lock};
 use crate::engine::ENGINE_FLAGS;
-use crate::event::{Event, RunId, Value};
+use crate::event::{Event, RunId};
 use crate::fault::ScriptError;
 use crate::flow::Flow;
 use crate::journal::{Journal, Start};
-use crate::mind::{Mind, Tenant, trouble};
-use crate::run::{Conductor, Interrupted, Work};
+use crate::mind::Mind;
+use crate::run::{Conductor, Interrupted};
+use crate::storm::Told;
+use crate::weather::Weather;
 
 /// Events that are read and filtered at a time.
 pub const LOOK_EVENTS_MAX: usize = 64;
@@ -35,6 +41,8 @@ pub struct Dispatcher {
     pub flow: watch::Receiver<Option<Arc<Flow>>>,
     /// How far it has come.
     pub progress: Arc<Mutex<Progress>>,
+    /// Its storm control.
+    pub weather: Arc<Weather>,
     /// Changes when the server stops.
     pub stop: watch::Receiver<bool>,
     /// What the last process left.
@@ -62,6 +70,8 @@ enum Turn {
     Look(Arc<Flow>),
     /// A run to take up.
     Woken(Arc<Flow>, RunId),
+    /// The storm control has something to do.
+    Due(Arc<Flow>),
 }
 
 /// An event with what the filter said about it.
@@ -85,6 +95,11 @@ impl Dispatcher {
                 Turn::Look(flow) => {
                     mind.adapt(&flow);
                     let done = self.look(&mut mind, &flow).await;
+                    (flow, done)
+                }
+                Turn::Due(flow) => {
+                    mind.adapt(&flow);
+                    let done = self.abate(&mut mind, &flow).await;
                     (flow, done)
                 }
                 Turn::Woken(flow, run) => {
@@ -115,6 +130,10 @@ impl Dispatcher {
             }
             let held = self.channel.is_paused() || *self.paused.borrow_and_update();
             let next = lock(&self.progress).next.max(self.channel.skip());
+            let due = (!held).then(|| self.until_due(&flow, next)).flatten();
+            if due.is_some_and(|due| due.is_zero()) {
+                return Some(Turn::Due(flow));
+            }
             if *offered.borrow_and_update() > next && !held {
                 return Some(Turn::Look(flow));
             }
@@ -123,6 +142,7 @@ impl Dispatcher {
                 changed = self.flow.changed() => changed.ok()?,
                 changed = self.paused.changed() => changed.ok()?,
                 changed = self.stop.changed() => changed.ok()?,
+                () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
                 run = self.woken.recv() => return Some(Turn::Woken(flow, run?)),
             }
         }
@@ -138,6 +158,7 @@ impl Dispatcher {
         let events = self.read(next, count)?;
         let judged = self.judge(mind, flow, events).await?;
         match &flow.settings.batch {
+            None if self.weather.is_stormy() => self.face(mind, flow, judged).await?,
             None => {
                 for (event, verdict) in judged {
                     self.begin_one(mind, flow, event, verdict).await?;
@@ -160,9 +181,16 @@ impl Dispatcher {
             // Below the retention: nothing is left up to the end.
             lock(&self.progress).pass(end.saturating_sub(1), false);
         }
-        for event in events.extract_if(.., |event| self.conductor.is_taken(event)) {
-            lock(&self.progress).pass(event.id.number, false);
-        }
+        let mut is_first = true;
+        events.retain(|event| {
+            let is_taken = self.conductor.is_taken(event);
+            is_first &= is_taken;
+            if is_first {
+                // One behind an event that is still to be looked at is passed with what comes after it.
+                lock(&self.progress).pass(event.id.number, false);
+            }
+            !is_taken
+        });
         Ok(events)
     }
 
@@ -209,15 +237,23 @@ impl Dispatcher {
             return Ok(());
         }
         match verdict {
-            Ok(false) => lock(&self.progress).pass(number, false),
-            Ok(true) if self.note(mind, flow, &event).await? => {}
+            Ok(false) => {
+                self.weather.count(|counts| counts.filtered += 1);
+                lock(&self.progress).pass(number, false);
+            }
             Ok(true) => {
-                let permit = mind.permit().await;
-                self.begin(mind, flow, vec![event], permit)?;
+                if !self.note(mind, flow, &event).await? {
+                    let permit = mind.permit().await;
+                    let alone = Together::told(vec![event], Told::new());
+                    self.begin(mind, flow, alone, permit)?;
+                }
+                self.weather.count(|counts| {
+                    counts.came += 1;
+                    counts.acted += 1;
+                });
             }
             Err(error) => {
-                let journal = Journal::begin(run, self.start(flow, &[number], None));
-                self.conductor.refuse(journal, &error).await?;
+                self.refuse(flow, &event, &error).await?;
                 lock(&self.progress).pass(number, false);
             }
         }
@@ -246,47 +282,8 @@ impl Dispatcher {
             engine_flags: ENGINE_FLAGS,
             events: events.to_vec(),
             trouble,
+            told: Told::new(),
         }
-    }
-
-    pub(crate) fn begin(
-        &self,
-        mind: &mut Mind,
-        flow: &Arc<Flow>,
-        events: Vec<Event>,
-        ahead: OwnedSemaphorePermit,
-    ) -> Result<(), Interrupted> {
-        let Some(first) = events.first() else {
-            return Ok(());
-        };
-        let numbers: Vec<u64> = events.iter().map(|event| event.id.number).collect();
-        let trouble = trouble(flow, first);
-        let run = RunId::new(&first.id, &flow.name);
-        let journal = Journal::begin(run, self.start(flow, &numbers, trouble));
-        {
-            let mut progress = lock(&self.progress);
-            numbers
-                .iter()
-                .for_each(|number| progress.pass(*number, true));
-        }
-        let Some(claim) = self.conductor.claims.claim(&journal.run) else {
-            // Begun by whoever attended to this flow before it was taken away and came back.
-            return Ok(());
-        };
-        if first.id.number < mind.restart_end && self.had(mind, &journal.run)? {
-            return Ok(());
-        }
-        let mut seat = Seat::new(&self.progress, numbers, claim);
-        seat.hold(ahead);
-        let work = Work {
-            flow: Arc::clone(flow),
-            script: Arc::clone(&flow.script),
-            journal,
-            events: Arc::new(events),
-            seat,
-        };
-        self.launch(mind, work);
-        Ok(())
     }
 
     /// Brings back a run that the last process left.
@@ -321,46 +318,5 @@ impl Dispatcher {
         work.seat.hold(permit);
         self.launch(mind, work);
         Ok(())
-    }
-
-    /// Lets a run go: when its turn has come and a permit is free.
-    fn launch(&self, mind: &mut Mind, mut work: Work) {
-        let value = work.flow.settings.order_by.as_ref().map(|field| {
-            work.events
-                .first()
-                .and_then(|event| event.body.get(field))
-                .map_or(String::new(), Value::to_plain)
-        });
-        let (before, turn) = match value.map(|value| mind.turns.take(value)) {
-            Some((before, turn)) => (before, Some(turn)),
-            None => (None, None),
-        };
-        work.seat = work.seat.with_turn(turn);
-        let trouble = work.journal.start().and_then(|start| start.trouble.clone());
-        let tenant = Tenant::of(&work);
-        if let Some(trouble) = &trouble {
-            lock(&mind.troubles).insert(trouble.clone(), tenant.clone());
-        }
-        let (troubles, at_once) = (Arc::clone(&mind.troubles), Arc::clone(&mind.at_once));
-        let conductor = Arc::clone(&self.conductor);
-        let working = self.working.clone();
-        tokio::spawn(async move {
-            let _working = working;
-            if let Some(before) = before {
-                // An error means that the run before has ended, which is what was waited for.
-                let _ = before.await;
-            }
-            let Ok(permit) = at_once.acquire_owned().await else {
-                return;
-            };
-            work.seat.hold(permit);
-            let has_ended = conductor.carry(work).await;
-            if let Some(trouble) = trouble.filter(|_| has_ended) {
-                let mut troubles = lock(&troubles);
-                if troubles.get(&trouble) == Some(&tenant) {
-                    troubles.remove(&trouble);
-                }
-            }
-        });
     }
 }

@@ -5,10 +5,11 @@
 
 use jiff::Timestamp;
 
-use crate::event::{EventId, RunId, Value};
+use crate::event::{Event, EventId, RunId, Value};
 use crate::gate::Question;
 pub use crate::store::End as EndState;
 use crate::store::codec::{CodecError, Reader, Writer};
+use crate::storm::Told;
 use crate::want::Want;
 
 /// The version of the form.
@@ -97,6 +98,17 @@ pub struct Start {
     pub events: Vec<u64>,
     /// What makes further events the same trouble (`one_run_per`).
     pub trouble: Option<String>,
+    /// What the storm control tells it in `meta`.
+    pub told: Told,
+}
+
+impl Start {
+    /// Puts what the run is told into the `meta` of its first event.
+    pub fn tell(&self, events: &mut [Event]) {
+        if let Some(first) = events.first_mut() {
+            first.meta.extra.extend(self.told.clone());
+        }
+    }
 }
 
 /// Something that a script asked for.
@@ -155,7 +167,11 @@ impl Entry {
     pub fn write(&self, out: &mut Writer) -> Result<(), CodecError> {
         out.byte(ENTRY_VERSION);
         match self {
-            Entry::Start(start) => write_start(start, out.byte(1)),
+            Entry::Start(start) if start.told.is_empty() => write_start(start, out.byte(1)),
+            Entry::Start(start) => {
+                write_start(start, out.byte(14));
+                out.map(&start.told)?;
+            }
             Entry::Command(command) => write_command(command, out.byte(2))?,
             Entry::Outcome(outcome) => write_outcome(outcome, out.byte(3))?,
             Entry::Console(line) => drop(out.byte(4).text(line)),
@@ -205,6 +221,11 @@ impl Entry {
             11 => Entry::Cancel(input.time()?, input.time()?),
             12 => Entry::Moved(input.time()?, input.text()?.to_owned()),
             13 => Entry::Forked(read_forked(input)?),
+            14 => {
+                let start = read_start(input)?;
+                let told = input.map()?;
+                Entry::Start(Start { told, ..start })
+            }
             _ => return Err(CodecError::Wrong("an unknown kind of entry")),
         })
     }
@@ -235,6 +256,7 @@ fn read_start(input: &mut Reader<'_>) -> Result<Start, CodecError> {
         engine_flags,
         events: events?,
         trouble,
+        told: Told::new(),
     })
 }
 

@@ -14,6 +14,7 @@ use crate::duration::Lasting;
 use crate::engine::{Engine, MODULES_MAX};
 use crate::error::{Diagnostic, Place};
 use crate::logging::LEVEL_MAX;
+use crate::storm::StormSettings;
 use crate::template::ENDING;
 use crate::{document, event};
 
@@ -67,6 +68,16 @@ pub struct FlowSettings {
     pub log_level: u8,
     /// Collects events and runs once for all of them.
     pub batch: Option<BatchSettings>,
+    /// What is done with masses of events.
+    pub storm: Option<StormSettings>,
+}
+
+impl FlowSettings {
+    /// True if the script gets `events` instead of `event` and `meta`.
+    pub fn is_batch(&self) -> bool {
+        let storm = self.storm.as_ref();
+        self.batch.is_some() || storm.is_some_and(|storm| storm.digest.is_some())
+    }
 }
 
 impl Default for FlowSettings {
@@ -82,6 +93,7 @@ impl Default for FlowSettings {
             in_doubt_wait: Lasting(Duration::from_secs(10)),
             log_level: 1,
             batch: None,
+            storm: None,
         }
     }
 }
@@ -122,7 +134,7 @@ pub fn load(
     let file = root.join(format!("{path}.rhai"));
     let shown_file = shown.join(format!("{path}.rhai"));
     let (settings, settings_text) = settings(root, shown, path)?;
-    let is_batch = settings.batch.is_some();
+    let is_batch = settings.is_batch();
     let script = script(engine, root, (&file, &shown_file), is_batch)?;
     Ok(Flow {
         name: name.to_owned(),
@@ -204,6 +216,21 @@ fn sensible(settings: &FlowSettings, shown: &Path) -> Result<(), Vec<Diagnostic>
         } if !(1..=BATCH_EVENTS_MAX).contains(&batch.size_max) => {
             wrong("[batch] size_max must be 1 to 100000")
         }
+        FlowSettings {
+            batch: Some(_),
+            storm: Some(_),
+            ..
+        } => wrong("[batch] and [storm] exclude each other; `digest` does what [batch] does"),
+        FlowSettings {
+            storm: Some(storm), ..
+        } if storm.digest.is_some() && !settings.one_run_per.is_empty() => {
+            wrong("[storm] `digest` and `one_run_per` exclude each other")
+        }
+        FlowSettings {
+            storm: Some(storm), ..
+        } => storm
+            .sensible()
+            .or_else(|why| wrong(&format!("[storm] {why}"))),
         _ => Ok(()),
     }
 }

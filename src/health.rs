@@ -54,5 +54,9 @@ pub(crate) async fn metrics(
     let leaked = i64::try_from(crate::leak::total()).unwrap_or(i64::MAX);
     metrics.leaked.set(leaked);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], metrics.text()).into_response())
+    let flows = state.attendance.lines();
+    let flows = flows
+        .iter()
+        .map(|line| (line.flow.path(), line.weather.counts()));
+    Ok(([(header::CONTENT_TYPE, kind)], metrics.text(flows)).into_response())
 }

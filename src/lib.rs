@@ -50,6 +50,7 @@ mod vocabulary;
 pub mod config;
 pub mod flow;
 pub mod settings;
+pub mod storm;
 
 // who may call, and how
 pub mod access;
@@ -70,6 +71,7 @@ pub mod want;
 pub mod store;
 
 // the path of an event
+mod abate;
 mod act;
 pub mod backlog;
 mod cease;
@@ -90,6 +92,7 @@ pub mod rewait;
 pub mod run;
 mod settle;
 mod timer;
+mod trace;
 pub mod trial;
 pub mod tries;
 mod usher;
@@ -97,6 +100,7 @@ mod vault;
 pub mod versions;
 pub mod waits;
 mod wake;
+pub mod weather;
 
 // trying without acting
 pub mod actor;
@@ -105,6 +109,7 @@ pub mod compare;
 pub mod difference;
 pub mod exact;
 pub mod expect;
+pub mod forecast;
 pub mod record;
 mod recorded;
 pub mod rehearsal;

@@ -1,5 +1,7 @@
 //! What the server counts about itself, for `/metrics` in Prometheus' text form.
 
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -9,7 +11,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::claim::lock;
 use crate::journal::EndState;
+use crate::weather::Counts;
 
 /// A label that names a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,6 +38,30 @@ pub struct TurnedAway {
     pub source: String,
     /// One or two words.
     pub reason: String,
+}
+
+/// A label that names a flow.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfFlow {
+    flow: String,
+}
+
+/// A label that names a flow and what became of its events.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Became {
+    flow: String,
+    outcome: String,
+}
+
+/// What flows made of their events, as it was at one moment.
+#[derive(Debug, Default)]
+struct Flows {
+    /// One scrape at a time.
+    scraping: Mutex<()>,
+    came: Family<OfFlow, Counter>,
+    became: Family<Became, Counter>,
+    waiting: Family<OfFlow, Gauge>,
+    forgotten: Family<OfFlow, Counter>,
 }
 
 /// A label that names an end.
@@ -82,6 +110,7 @@ pub struct Metrics {
     pub store_verified: Gauge,
     actions: Histogram,
     ended: Family<Ended, Counter>,
+    flows: Flows,
 }
 
 impl Default for Metrics {
@@ -104,10 +133,12 @@ impl Default for Metrics {
             store_verified: Gauge::default(),
             actions: Histogram::new(exponential_buckets(0.001, 4.0, 10)),
             ended: Family::default(),
+            flows: Flows::default(),
         };
         metrics.register();
         metrics.register_sources();
         metrics.register_store();
+        metrics.register_flows();
         metrics
     }
 }
@@ -196,6 +227,30 @@ impl Metrics {
         );
     }
 
+    fn register_flows(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "flow_in",
+            "Events that the filter let through, and those that waited at the start",
+            self.flows.came.clone(),
+        );
+        registry.register(
+            "flow_events",
+            "Events by what the flow made of them; flow_in is acted, suppressed, dead and flow_waiting",
+            self.flows.became.clone(),
+        );
+        registry.register(
+            "flow_waiting",
+            "Events that the flow holds until they act or are suppressed",
+            self.flows.waiting.clone(),
+        );
+        registry.register(
+            "flow_keys_forgotten",
+            "Keys of the storm control that were forgotten because there were too many",
+            self.flows.forgotten.clone(),
+        );
+    }
+
     /// A try of an action took this long.
     pub fn performed(&self, took: Duration) {
         self.actions.observe(took.as_secs_f64());
@@ -210,13 +265,52 @@ impl Metrics {
             .inc();
     }
 
-    /// The text for a scraper.
-    pub fn text(&self) -> String {
+    /// The text for a scraper, with what each flow counted.
+    pub fn text(&self, flows: impl Iterator<Item = (String, Counts)>) -> String {
+        let _alone = lock(&self.flows.scraping);
+        self.flows.take_up(flows);
         let mut text = String::new();
         // Writing into a String does not fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         text
     }
+}
+
+impl Flows {
+    fn take_up(&self, flows: impl Iterator<Item = (String, Counts)>) {
+        self.came.clear();
+        self.became.clear();
+        self.waiting.clear();
+        self.forgotten.clear();
+        for (flow, counts) in flows {
+            let label = OfFlow { flow: flow.clone() };
+            set(&self.came, &label, counts.came);
+            set(&self.forgotten, &label, counts.forgotten);
+            let waiting = i64::try_from(counts.waiting).unwrap_or(i64::MAX);
+            self.waiting.get_or_create(&label).set(waiting);
+            let outcomes = [
+                ("acted", counts.acted),
+                ("suppressed", counts.suppressed),
+                ("dead", counts.dead),
+                ("filtered", counts.filtered),
+            ];
+            for (outcome, count) in outcomes {
+                let label = Became {
+                    flow: flow.clone(),
+                    outcome: outcome.to_owned(),
+                };
+                set(&self.became, &label, count);
+            }
+        }
+    }
+}
+
+fn set<L>(family: &Family<L, Counter>, label: &L, count: u64)
+where
+    L: Clone + std::hash::Hash + Eq,
+{
+    let counter = family.get_or_create(label);
+    counter.inner().store(count, Ordering::Relaxed);
 }
 
 /// The label of a channel.

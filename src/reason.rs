@@ -14,6 +14,7 @@ use crate::replay::show;
 use crate::run::{Conductor, Interrupted};
 use crate::state::State;
 use crate::wait;
+use crate::weather::{Fate, Weather};
 
 /// Journals that are read to find whom an event woke: so many of runs that ended since, and so many
 /// of runs that are live.
@@ -58,9 +59,9 @@ pub fn of_event(state: &State, id: &EventId) -> Result<Option<Json>, Interrupted
             let runs: Vec<&Journal> = runs.collect();
             flows.push(of_flow(
                 conductor,
-                (&line.flow, is_next),
+                (&line.flow, &line.weather, is_next),
                 (&event, &runs, &others),
-            ));
+            )?);
         }
     }
     let is_here = |run: &&Journal| flows.iter().any(|flow| flow["flow"] == run.run.flow());
@@ -79,11 +80,15 @@ pub fn of_event(state: &State, id: &EventId) -> Result<Option<Json>, Interrupted
 
 fn of_flow(
     conductor: &Conductor,
-    (flow, is_next): (&Flow, bool),
+    (flow, weather, is_next): (&Flow, &Weather, bool),
     (event, runs, others): (&Event, &[&Journal], &Others),
-) -> Json {
+) -> Result<Json, Interrupted> {
     let noted = others.noted.iter().filter(|run| run.flow() == flow.name);
     let noted: Vec<&str> = noted.map(RunId::as_str).collect();
+    let fate = match runs.is_empty() && noted.is_empty() {
+        true => weather.fate(&conductor.store, event.id.number)?,
+        false => None,
+    };
     let judgement = judge(conductor, flow, event);
     let verdict = match &judgement {
         Judgement::Raised(_) if runs.iter().all(|run| run.command_count() == 0) => {
@@ -91,6 +96,8 @@ fn of_flow(
         }
         _ if !runs.is_empty() => "matched",
         _ if !noted.is_empty() => "matched, and was noted on a run for the same trouble",
+        _ if matches!(fate, Some(Fate::Held(_))) => "matched, and is held",
+        _ if fate.is_some() => "matched, and was suppressed",
         Judgement::Raised(_) => "the filter raised",
         Judgement::No(_) => "did not match",
         Judgement::Yes if is_next => "matches, and was not looked at yet",
@@ -102,15 +109,24 @@ fn of_flow(
     };
     let because = match &judgement {
         // Where there is a run the flow is another one now.
-        Judgement::No(explanation) if runs.is_empty() && noted.is_empty() => {
+        Judgement::No(explanation) if runs.is_empty() && noted.is_empty() && fate.is_none() => {
             explanation.as_ref().map(because)
         }
         _ => None,
     };
-    json!({
+    Ok(json!({
         "flow": flow.name, "verdict": verdict, "because": because, "raised": raised,
         "runs": runs.iter().map(|run| of_run(run)).collect::<Vec<_>>(), "noted_on": noted,
-    })
+        "storm": fate.map(of_fate),
+    }))
+}
+
+/// What the storm control did with an event.
+fn of_fate(fate: Fate) -> Json {
+    match fate {
+        Fate::Held(kind) => json!({ "held_by": kind.word() }),
+        Fate::Suppressed(one) => json!({ "suppressed_by": one.by.word(), "key": one.key }),
+    }
 }
 
 fn judge(conductor: &Conductor, flow: &Flow, event: &Event) -> Judgement {

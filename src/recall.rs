@@ -89,6 +89,7 @@ impl Conductor {
             };
             events.push(self.store.event(&id)?.ok_or_else(|| gone("an event"))?);
         }
+        start.tell(&mut events);
         Ok((journal, Arc::new(events)))
     }
 

@@ -14,6 +14,7 @@ use crate::state::State;
 use crate::store::{Dead, RunInfo, Store, StoreError};
 use crate::tries::TriesRecord;
 use crate::wait::Wait;
+use crate::weather::Fate;
 
 /// Runs that one page looks at, at most, for those in the wanted state.
 pub const SCANNED_RUNS_MAX: usize = 10_000;
@@ -52,10 +53,12 @@ pub fn of_event(state: &State, id: &EventId) -> Result<Option<Json>, Interrupted
     for line in state.attendance.lines() {
         if line.flow.channel == id.channel && !seen.contains(&line.flow.name) {
             let waits = line.next <= id.number;
-            let verdict = if waits {
-                "waits"
-            } else {
-                verdict(state, &line.flow, &event)
+            let fate = line.weather.fate(store, id.number)?;
+            let verdict = match fate {
+                _ if waits => "waits",
+                Some(Fate::Held(_)) => "is held by its storm control",
+                Some(Fate::Suppressed(_)) => "was suppressed by its storm control",
+                None => verdict(state, &line.flow, &event),
             };
             flows.push(json!({ "flow": line.flow.name, "verdict": verdict }));
         }
@@ -122,6 +125,7 @@ fn line(entry: &Entry, command: usize) -> Json {
     match entry {
         Entry::Start(start) => json!({
             "what": "start", "at": start.at.to_string(), "flow": start.flow, "events": start.events,
+            "told": Value::Map(start.told.clone()).to_json(),
         }),
         Entry::Command(asked) => json!({
             "what": "command", "number": command - 1, "at": asked.at.to_string(),

@@ -107,9 +107,14 @@ pub fn from_json(json: &Json) -> Result<Transcript, String> {
         events.iter().map(event_from_json).collect()
     };
     let seen = events("seen")?.into_iter();
+    let journal = journal_from_json(&json["run"], &json["journal"])?;
+    let mut events = events("events")?;
+    if let Some(start) = journal.start() {
+        start.tell(&mut events);
+    }
     Ok(Transcript {
-        journal: journal_from_json(&json["run"], &json["journal"])?,
-        events: events("events")?,
+        journal,
+        events,
         seen: seen.map(|event| (event.id.to_string(), event)).collect(),
         script: bundle_from_json(&json["script"])?,
         now: json["now"]

@@ -197,5 +197,6 @@ pub(crate) fn start(at: Timestamp, number: u64) -> Start {
         engine_flags: vigie::engine::ENGINE_FLAGS,
         events: vec![number],
         trouble: None,
+        told: Default::default(),
     }
 }

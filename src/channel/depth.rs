@@ -1,7 +1,8 @@
 //! How many events of a channel wait, and whether there is room for more.
 //!
 //! Invariant: an event waits until every flow has looked at it, or, where there are no flows, until
-//! somebody takes it or its retention is over; one that was taken or dropped waits for nobody.
+//! somebody takes it or its retention is over; one that was taken or dropped waits for nobody. What the
+//! storm control of a flow holds waits too, and is never dropped.
 
 use std::sync::atomic::Ordering;
 
@@ -11,6 +12,11 @@ use crate::config::OnFull;
 impl Channel {
     /// How many events wait for a flow, or for somebody to take them.
     pub fn depth(&self) -> u64 {
+        self.queued() + self.held.load(Ordering::SeqCst)
+    }
+
+    /// How many of them no flow has looked at.
+    fn queued(&self) -> u64 {
         let (first, tail) = (self.first_waiting(), self.tail());
         // What cannot be counted now counts: rather full too early than never.
         let taken = self.store.taken_from(&self.name, first).unwrap_or(0);
@@ -38,7 +44,7 @@ impl Channel {
         }
         match settings.on_full {
             OnFull::DropOldest if count <= settings.depth_max => {
-                self.drop_oldest(beyond);
+                self.drop_oldest(beyond.min(self.queued() + coming + count));
                 Ok(reservation)
             }
             _ => Err(PushError::Full {

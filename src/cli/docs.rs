@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::report;
 use crate::error::Exit;
+use crate::storm::Kind;
 use crate::{host, script, source};
 
 /// Write the editor definitions of every word, and a page of them for people.
@@ -84,7 +85,7 @@ fn definitions(module: &str) -> String {
     text
 }
 
-/// All words and all kinds of sources as Markdown.
+/// All words, the kinds of storm control and all kinds of sources as Markdown.
 fn page() -> String {
     let mut text =
         String::from("# Words of a flow\n\n| word | what it does | example |\n|---|---|---|\n");
@@ -103,6 +104,15 @@ fn page() -> String {
             "| `{call}` | {} | `{}` |\n",
             cell(word.about),
             cell(word.example)
+        ));
+    }
+    text.push_str("\n# Storm control of a flow\n\nBeside the script, in the order in which an event meets them:\n");
+    for kind in Kind::ALL {
+        text.push_str(&format!(
+            "\n`{}`: {}\n```toml\n[storm]\n{}\n```\n",
+            kind.word(),
+            kind.about(),
+            kind.example()
         ));
     }
     text.push_str("\n# Sources of a channel\n");

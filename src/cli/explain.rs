@@ -80,6 +80,7 @@ fn flow(flow: &Json) {
             .lines()
             .for_each(|line| report::line(&format!("  {line}")));
     }
+    storm(&flow["storm"]);
     let because = &flow["because"];
     if because.is_object() {
         let values: Vec<String> = list(&because["values"]).iter().map(value).collect();
@@ -97,6 +98,22 @@ fn flow(flow: &Json) {
         .iter()
         .for_each(|run| report::line(&format!("  noted on {}", text(run))));
     list(&flow["runs"]).iter().for_each(run);
+}
+
+/// What the storm control did with it.
+fn storm(storm: &Json) {
+    if storm["held_by"].is_string() {
+        report::line(&format!("  held by {}", text(&storm["held_by"])));
+    }
+    if storm["suppressed_by"].is_string() {
+        let key = text(&storm["key"]);
+        let key = match key.is_empty() {
+            true => "the flow as a whole".to_owned(),
+            false => format!("key {key}"),
+        };
+        let by = text(&storm["suppressed_by"]);
+        report::line(&format!("  suppressed by {by}, {key}"));
+    }
 }
 
 fn value(one: &Json) -> String {

@@ -316,7 +316,12 @@ impl Reader {
         let own = |number| events.get(number).map(|event| Event::clone(event));
         let began: Option<Vec<Event>> = numbers.unwrap_or_default().iter().map(own).collect();
         let began = match began {
-            Some(began) => began,
+            Some(mut began) => {
+                if let Some(start) = journal.start() {
+                    start.tell(&mut began);
+                }
+                began
+            }
             // A batch that began before.
             None => {
                 let whole = self.client.get(&format!("runs/{}/record", segment(run)))?;

@@ -87,6 +87,8 @@ mod store;
 mod store_damage;
 mod store_model;
 mod store_upkeep;
+mod storm;
+mod storm_model;
 mod story;
 mod template;
 mod tidy;

@@ -171,6 +171,7 @@ impl Run {
             engine_flags: ENGINE_FLAGS,
             events: vec![1],
             trouble: None,
+            told: Default::default(),
         };
         let mut run = Run {
             journal: Journal::begin(run_id(), start),

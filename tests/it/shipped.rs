@@ -19,6 +19,7 @@ use crate::house::{House, VIGIE, stderr, stdout};
 
 const EXAMPLES: &[&str] = &[
     "examples/escalation",
+    "examples/storm",
     "examples/zabbix",
     "examples/snmptrapd",
     "examples/mail-alias",

@@ -55,7 +55,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "what people write",
-        &["settings", "flow", "config", "connect"],
+        &["settings", "storm", "flow", "config", "connect"],
     ),
     (
         "what a run did",
@@ -79,6 +79,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "metrics", "waits", "channel", "claim", "locals", "keep", "perform", "recall",
             "versions", "act", "wake", "usher", "settle", "judge", "backlog", "cease", "timer",
             "rewait", "run", "mind", "collect", "dispatch", "trial", "receive", "put_back",
+            "rewait", "run", "mind", "collect", "dispatch", "trial", "abate", "trace", "weather",
         ],
     ),
     (
@@ -90,6 +91,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "recorded",
             "rehearsal",
             "expect",
+            "forecast",
             "cases",
             "transcript",
             "record",
