@@ -139,7 +139,8 @@ impl Conductor {
             {
                 return Ok(None);
             }
-            if verb.repeat != Repeat::Safe && tries.kept {
+            // That it is repeated is on disk before it is: the next crash must not forget this one.
+            if verb.repeat != Repeat::Safe && (tries.kept || tries.in_doubt) {
                 tries.performing = true;
                 self.keep_tries(work, tries).await?;
             }

@@ -263,6 +263,53 @@ fn a_try_that_was_cut_off_is_looked_up_though_an_earlier_one_had_failed() {
     life.end();
 }
 
+/// Two lives that end at a commit each, then one that lives: what was repeated, and what the journal
+/// says of it.
+fn repeats_and_notes(first: u64, second: u64) -> (usize, usize) {
+    let rig = Rig::new();
+    let script = r#"
+        http::post("TARGET/doubt", #{ json: 1 });
+        http::put("TARGET/last", #{ json: 2 });
+    "#;
+    rig.flow("all", script, ONE_BY_ONE);
+    for nth in [first, second] {
+        let life = rig.live(Some((nth, Point::BeforeApply)));
+        if life.attend(&rig) {
+            let kept = life.conductor.store.tail("alert");
+            let kept = i64::try_from(kept).unwrap();
+            let pushed = kept + life.push(kept..1);
+            life.drain(|life| pushed == 1 && life.all_ended("all", 1));
+        }
+        life.end();
+    }
+    let life = rig.live(None);
+    assert!(life.attend(&rig));
+    let kept = i64::try_from(life.conductor.store.tail("alert")).unwrap();
+    life.push(kept..1);
+    assert!(life.drain(|life| life.all_ended("all", 1)));
+    let journal = life.run("alert/1/all").unwrap();
+    let notes = journal.entries().iter();
+    let notes = notes.filter(|entry| matches!(entry, Entry::Note(..)));
+    let seen = rig.seen("/doubt");
+    let told = (seen.values().next().unwrap().len() - 1, notes.count());
+    life.end();
+    told
+}
+
+#[test]
+fn each_repeat_after_each_of_two_crashes_is_in_the_journal() {
+    let mut most = 0;
+    for (first, second) in (1..=5).flat_map(|first| (1..=5).map(move |second| (first, second))) {
+        let (repeats, notes) = repeats_and_notes(first, second);
+        assert!(
+            repeats <= notes,
+            "commits {first} and {second}: {repeats} repeats, {notes} notes"
+        );
+        most = most.max(repeats);
+    }
+    assert_eq!(most, 2, "no crash was at the right moment");
+}
+
 #[test]
 fn verbs_used_here_are_what_these_tests_take_them_for() {
     let repeat = |word: &str| format!("{:?}", find(word).unwrap().1.repeat);
