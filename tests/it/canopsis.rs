@@ -411,6 +411,90 @@ async fn the_standin_sorts_events_as_canopsis_does() {
     }
 }
 
+// acknowledgements of somebody else
+
+#[tokio::test]
+async fn an_acknowledgement_with_an_author_or_a_time_goes_as_an_event() {
+    let (standin, services) = with_alarm().await;
+    let ack = json!([{"component": "web01", "resource": "HTTP", "author": "alice", "timestamp": 1_795_190_400,
+        "output": "on it", "long_output": "on it", "state": "critical", "connector": "centreon-stream"}]);
+    let outcome = call(&services, "canopsis::ack", ack).await.unwrap();
+    assert_eq!(shown(&outcome), json!({"changed": null, "id": null}));
+    let sent = standin.requests().pop().unwrap();
+    assert_eq!(
+        (sent.method.as_str(), sent.path.as_str()),
+        ("POST", "/api/v4/event")
+    );
+    let wanted = json!({"event_type": "ack", "source_type": "resource", "component": "web01", "resource": "HTTP",
+        "author": "alice", "timestamp": 1_795_190_400, "output": "on it", "long_output": "on it", "state": 3,
+        "connector": "centreon-stream", "connector_name": "main"});
+    assert_eq!(sent.json(), wanted);
+    assert!(standin.alarms()[0].acked);
+    assert_eq!(standin.alarms()[0].comments, ["on it"]);
+    // a time alone, and back again
+    let back = json!(["web01", "HTTP", {"timestamp": "2026-11-20T16:00:00Z"}]);
+    call(&services, "canopsis::ackremove", back).await.unwrap();
+    let sent = standin.requests().pop().unwrap().json();
+    assert_eq!(
+        (&sent["event_type"], &sent["timestamp"]),
+        (&json!("ackremove"), &json!(1_795_190_400))
+    );
+    assert!(!standin.alarms()[0].acked);
+}
+
+#[tokio::test]
+async fn an_acknowledgement_goes_one_way_or_the_other() {
+    let (standin, services) = with_alarm().await;
+    let before = standin.requests().len();
+    for (verb, options, words) in [
+        (
+            "ack",
+            json!({"output": "on it"}),
+            "`output` stands in an event only; give `author` or `timestamp` too",
+        ),
+        (
+            "ack",
+            json!({"author": "a", "comment": "x"}),
+            "`comment` does not go with `author` or `timestamp`",
+        ),
+        (
+            "ack",
+            json!({"timestamp": 1, "ack_resources": true}),
+            "`ack_resources` does not go with",
+        ),
+        (
+            "ack",
+            json!({"author": "a", "state": "worse"}),
+            "`state` is \"worse\"",
+        ),
+        (
+            "ackremove",
+            json!({"ack_resources": true}),
+            "there is no option `ack_resources`",
+        ),
+        ("ack", json!({"auther": "a"}), "did you mean `author`?"),
+    ] {
+        let outcome = call(
+            &services,
+            &format!("canopsis::{verb}"),
+            json!(["web01", "HTTP", options]),
+        )
+        .await;
+        let why = refusal(outcome);
+        assert!(why.contains(words), "{why}");
+    }
+    assert_eq!(standin.requests().len(), before);
+    // refused events are told, and nothing said of somebody is the API's way
+    standin.clog(true);
+    let ack = json!(["web01", "HTTP", {"author": "alice"}]);
+    away(call(&services, "canopsis::ack", ack).await);
+    standin.clog(false);
+    let ack = json!(["web01", "HTTP", {"author": null, "comment": "mine"}]);
+    let outcome = call(&services, "canopsis::ack", ack).await.unwrap();
+    assert_eq!(shown(&outcome)["changed"], true);
+    assert_eq!(standin.requests().pop().unwrap().method, "PUT");
+}
+
 // downtimes
 
 #[tokio::test]

@@ -21,6 +21,8 @@ mod cli_reload;
 mod cli_senders;
 mod cli_store;
 mod cli_verbs;
+mod connectors;
+mod connectors_compare;
 mod crash;
 mod crash_receive;
 mod crash_waits;

@@ -4,8 +4,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::Api;
 use super::target::Target;
+use super::{Api, event};
 use crate::action::arguments::shorten;
 use crate::action::{Call, Failure};
 use crate::event::Value;
@@ -24,17 +24,25 @@ pub(super) async fn find(api: &Api<'_>, call: &Call<'_>) -> Result<Value, Failur
 }
 
 /// `ack ackremove cancel comment ticket snooze`: gives `#{ changed, id }`. Without an open alarm
-/// there is nothing to change.
+/// there is nothing to change. An acknowledgement of somebody else goes as an event.
 pub(super) async fn act(api: &Api<'_>, call: &Call<'_>) -> Result<Value, Failure> {
+    if matches!(call.verb, "ack" | "ackremove")
+        && let Some(outcome) = event::acknowledge(api, call).await?
+    {
+        return Ok(outcome);
+    }
     let (verb, target, body) = wish(call)?;
     let Some(alarm) = open(api, &target.entity()).await? else {
-        return Ok(outcome(false, Value::Null));
+        return Ok(outcome(Value::Bool(false), Value::Null));
     };
     let id = alarm["_id"].as_str().unwrap_or("").to_owned();
     let path = format!("/alarms/{}/{verb}", crate::action::path_segment(&id));
     let request = api.request("PUT", &path).json(&Json::Object(body));
     let response = api.send(request).await?;
-    Ok(outcome(response.status != 404, Value::from(id)))
+    Ok(outcome(
+        Value::Bool(response.status != 404),
+        Value::from(id),
+    ))
 }
 
 /// The open alarm of an entity, nothing if it has none (or is not known at all).
@@ -54,8 +62,8 @@ pub(super) async fn open(api: &Api<'_>, entity: &str) -> Result<Option<Json>, Fa
 /// The API's own verb, what it is about and its body.
 fn wish<'a>(call: &Call<'a>) -> Result<(&'static str, Target<'a>, Map<String, Json>), Failure> {
     let (verb, options, needed): (&str, &[&str], Option<&str>) = match call.verb {
-        "ack" => ("ack", &["comment", "ack_resources"], None),
-        "ackremove" => ("ackremove", &["comment"], None),
+        "ack" => ("ack", event::options_of("ack"), None),
+        "ackremove" => ("ackremove", event::options_of("ackremove"), None),
         "cancel" => ("cancel", &["comment"], None),
         "comment" => ("comment", &["comment"], Some("comment")),
         "ticket" => (
@@ -119,8 +127,9 @@ fn body(target: &Target<'_>) -> Result<Map<String, Json>, Failure> {
     Ok(body)
 }
 
-fn outcome(changed: bool, id: Value) -> Value {
-    Value::from([("changed", Value::Bool(changed)), ("id", id)])
+/// `#{ changed, id }`
+pub(super) fn outcome(changed: Value, id: Value) -> Value {
+    Value::from([("changed", changed), ("id", id)])
 }
 
 fn shown(entity: &str, alarm: Json) -> Value {

@@ -201,7 +201,9 @@ async fn find(
 
 /// Creates something; nothing if it is there already.
 async fn post(api: &Api<'_>, path: &str, body: &Json) -> Result<Option<Json>, Failure> {
-    let response = match api.send(api.request("POST", path).json(body)).await {
+    let mut request = api.request("POST", path).json(body);
+    request.header("accept", "application/json");
+    let response = match api.send(request).await {
         Ok(response) => response,
         Err(failure) if is_there(&failure) => return Ok(None),
         Err(failure) => return Err(failure),

@@ -1,4 +1,5 @@
-//! Events: a check, and the check with state 0 that says "recovered".
+//! Events: a check, the check with state 0 that says "recovered", and an acknowledgement that
+//! somebody else gave.
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,20 @@ const LOOK_PAUSE_MAX: Duration = Duration::from_secs(10);
 const WAIT_MAX: Duration = Duration::from_secs(3_600);
 /// Characters of an event that a failure shows.
 const SHOWN_CHARS_MAX: usize = 300;
+/// What an acknowledgement may have, whichever way it goes.
+const ACKNOWLEDGEMENT: &[&str] = &[
+    "ack_resources",
+    "comment",
+    "author",
+    "timestamp",
+    "output",
+    "long_output",
+    "state",
+    "connector",
+    "connector_name",
+];
+/// Of them those that the API of alarms knows; the others stand in an event.
+const OF_API: &[&str] = &["ack_resources", "comment"];
 /// Fields that we write ourselves.
 const OWN_FIELDS: &[&str] = &["event_type", "source_type"];
 
@@ -42,6 +57,48 @@ pub(super) async fn check(api: &Api<'_>, call: &Call<'_>) -> Result<Value, Failu
         ("entity", Value::from(target.entity())),
         ("event", Value::from_json(sent)),
     ]))
+}
+
+/// `canopsis::ack` and `ackremove` as an event, if the script says who did it or when: the API of
+/// alarms would write down the authkey's user and this moment. Nothing if it says neither.
+pub(super) async fn acknowledge(api: &Api<'_>, call: &Call<'_>) -> Result<Option<Value>, Failure> {
+    let target = Target::read(call, options_of(call.verb))?;
+    if !is_of_somebody(&target.options)? {
+        return Ok(None);
+    }
+    let mut event = base(api, &target)?;
+    event.insert("event_type".to_owned(), json!(call.verb));
+    if let Some(state) = target.options.value("state") {
+        event.insert("state".to_owned(), json!(state_number(state)?));
+    }
+    send(api, event).await?;
+    // Canopsis does not say which alarm it was, nor if there was one.
+    Ok(Some(alarm::outcome(Value::Null, Value::Null)))
+}
+
+/// The options of `ack` or `ackremove`.
+pub(super) fn options_of(verb: &str) -> &'static [&'static str] {
+    match verb {
+        "ack" => ACKNOWLEDGEMENT,
+        _ => ACKNOWLEDGEMENT.split_at(1).1,
+    }
+}
+
+/// True if it says whose acknowledgement it is, or from when.
+fn is_of_somebody(options: &Options<'_>) -> Result<bool, Failure> {
+    let is_given = |name: &&&str| options.value(name).is_some();
+    let is_of_somebody = ["author", "timestamp"].iter().any(|name| is_given(&name));
+    let mut given = ACKNOWLEDGEMENT.iter().filter(is_given);
+    let odd = given.find(|name| OF_API.contains(name) == is_of_somebody);
+    match (odd, is_of_somebody) {
+        (Some(odd), true) => Err(Failure::refused(format!(
+            "`{odd}` does not go with `author` or `timestamp`; an event has `output`"
+        ))),
+        (Some(odd), false) => Err(Failure::refused(format!(
+            "`{odd}` stands in an event only; give `author` or `timestamp` too"
+        ))),
+        (None, _) => Ok(is_of_somebody),
+    }
 }
 
 /// `canopsis::resolve`
@@ -90,7 +147,7 @@ async fn is_resolved_within(
     }
 }
 
-/// The fields that every check has.
+/// The fields that every event has; it is a check unless said otherwise.
 fn base(api: &Api<'_>, target: &Target<'_>) -> Result<Map<String, Json>, Failure> {
     let options = &target.options;
     let mut event = Map::new();

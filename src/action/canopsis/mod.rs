@@ -177,14 +177,14 @@ const VERBS: &[Verb] = &[
     Verb {
         name: "ack",
         arguments: &[COMPONENT, RESOURCE, MORE],
-        about: "acknowledges the open alarm; options comment, ack_resources; gives #{ changed, id }",
+        about: "acknowledges the open alarm; options comment, ack_resources; gives #{ changed, id }; with author or timestamp it goes as an event of that person and time, with output, long_output, state, connector, connector_name, and #{ changed, id } are ()",
         example: r#"canopsis::ack("web01", "HTTP", #{ comment: "looking into it" });"#,
         repeat: Repeat::Safe,
     },
     Verb {
         name: "ackremove",
         arguments: &[COMPONENT, RESOURCE, MORE],
-        about: "takes an acknowledgement back; option comment",
+        about: "takes an acknowledgement back; option comment; with author or timestamp as an event, as ack",
         example: r#"canopsis::ackremove("web01", "HTTP");"#,
         repeat: Repeat::Safe,
     },
