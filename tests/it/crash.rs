@@ -358,7 +358,8 @@ fn fork_survives(point: Point, script: &str) -> bool {
     assert!(life.attend(&rig));
     life.push(1..2);
     let over = fork.as_ref().map_or(&run, |info| &info.run).to_string();
-    assert!(life.drain(|life| life.ended(&over)), "{what}");
+    let both = |life: &Life| life.ended(&over) && life.ended("alert/2/page");
+    assert!(life.drain(both), "{what}");
     let first = rig.seen("/first");
     assert_eq!(
         first.values().flatten().count(),
