@@ -30,8 +30,9 @@ use crate::thinkers::Thinkers;
 const KEEP_EVERY: Duration = Duration::from_millis(200);
 /// How often what is older than its retention is removed.
 const RETAIN_EVERY: Duration = Duration::from_secs(60);
-/// Events or runs that are removed from one channel at a time.
-const RETAIN_MAX: usize = 10_000;
+/// Events or runs that are removed from one channel in one round: more than a channel can take in
+/// meanwhile, and a round that nobody waits for.
+const RETAIN_MAX: usize = 1_000_000;
 
 /// Why the server does not start.
 #[derive(Debug)]
@@ -197,7 +198,11 @@ impl State {
                 () = tokio::time::sleep(RETAIN_EVERY) => {}
                 () = told(&mut stop) => return,
             }
-            if let Err(why) = self.retain_once().await {
+            let retained = tokio::select! {
+                retained = self.retain_once() => retained,
+                () = told(&mut stop) => return,
+            };
+            if let Err(why) = retained {
                 tracing::warn!("could not remove what is past its retention: {why}");
             }
         }

@@ -562,6 +562,32 @@ fn a_channel_may_let_its_oldest_go_and_counts_them() {
 }
 
 #[test]
+fn a_channel_that_took_much_is_rid_of_it_in_one_round() {
+    const EACH: usize = 1_000;
+    const REQUESTS: usize = 12;
+    let house = House::new();
+    house.channel("brief", "retention = \"1ms\"");
+    let server = house.serve();
+    let events = json!(vec![1; EACH]).to_string();
+    let json = [("content-type", "application/json")];
+    for _ in 0..REQUESTS {
+        let path = "/api/v1/channels/brief/events";
+        let answered = server.ask(path, &json, Some(events.as_bytes()));
+        assert_eq!(answered.status, 202, "{answered:?}");
+    }
+    assert_eq!(server.stop(), Some(0));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let removed = runtime.block_on(async {
+        let settings = house.path("settings.toml");
+        let server = vigie::server::Server::start(Some(settings)).await.unwrap();
+        let removed = server.state().retain_once().await.unwrap();
+        server.stop().await;
+        removed
+    });
+    assert_eq!(removed, (EACH * REQUESTS) as u64);
+}
+
+#[test]
 fn events_leave_when_their_retention_is_over() {
     let house = House::new();
     house
