@@ -1,5 +1,7 @@
 //! What a server says, as far as it matters here.
 
+use std::borrow::Cow;
+
 use imap_proto::{AttributeValue, Capability, MailboxDatum, Response, ResponseCode, Status};
 
 use super::super::wire;
@@ -59,13 +61,30 @@ impl Answer {
         if is_fetch(heard) && nesting(heard) > NEST_MAX {
             return Answer::Broken;
         }
-        match Response::parse(heard) {
+        match Response::parse(&set_off(heard)) {
             Ok((_, response)) => of_response(response),
             Err(_) if heard.starts_with(b"* ") && !is_fetch(heard) => Answer::Other,
             Err(_) if heard.starts_with(b"+") => Answer::Continue,
             Err(_) => Answer::Broken,
         }
     }
+}
+
+/// With a blank behind each bracket that a character beyond ASCII follows: imap-proto 0.17 cuts one
+/// byte off the text behind a code, and panics if there is none of its own.
+fn set_off(heard: &[u8]) -> Cow<'_, [u8]> {
+    let sticks = |pair: &[u8]| pair[0] == b']' && !pair[1].is_ascii();
+    if is_fetch(heard) || !heard.windows(2).any(sticks) {
+        return Cow::Borrowed(heard);
+    }
+    let mut apart = Vec::with_capacity(heard.len() + 16);
+    for (at, byte) in heard.iter().enumerate() {
+        apart.push(*byte);
+        if *byte == b']' && heard.get(at + 1).is_some_and(|next| !next.is_ascii()) {
+            apart.push(b' ');
+        }
+    }
+    Cow::Owned(apart)
 }
 
 fn of_response(response: Response<'_>) -> Answer {
