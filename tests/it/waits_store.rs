@@ -274,6 +274,76 @@ fn a_mark_stays_behind_what_is_not_on_disk_and_behind_who_still_lies_down() {
 }
 
 #[test]
+fn of_several_deadlines_the_earliest_counts() {
+    let after = |lasting| vigie::wait::after(Timestamp::UNIX_EPOCH, &Value::from(lasting)).unwrap();
+    let question = Question {
+        word: "any".to_owned(),
+        arguments: vec![Value::List(vec![after("1h"), after("1m"), after("2h")])],
+    };
+    let run: RunId = "alert/1/any".parse().unwrap();
+    let wait = Wait::of(&run, 0, Timestamp::UNIX_EPOCH, &question).unwrap();
+    let alarm = wait.alarm.unwrap();
+    assert_eq!((alarm.due.as_second(), alarm.which), (60, 1));
+}
+
+#[test]
+fn the_timer_of_a_run_that_is_still_lying_down_is_kept() {
+    let rig = rig();
+    let life = rig.live(None);
+    assert!(life.attend(&rig));
+    let mut lying = watch("lying", Value::Null);
+    life.conductor.waits.settle(&mut lying);
+    let gone: RunId = "alert/2/gone".parse().unwrap();
+    let due = Timestamp::UNIX_EPOCH;
+    for run in [&lying.run, &gone] {
+        let mut batch = Batch::new();
+        batch.put_timer(due, run, 0);
+        life.conductor.store.commit_blocking(batch).unwrap();
+    }
+    let left = || -> Vec<RunId> {
+        let due = life.conductor.store.due(Timestamp::now(), 10).unwrap();
+        due.into_iter().map(|timer| timer.run).collect()
+    };
+    let rung = |what, run: &RunId| {
+        wait_for(what, || {
+            life.conductor.alarms.notify_one();
+            (!left().contains(run)).then_some(())
+        });
+    };
+    rung("the timer of nobody", &gone);
+    assert_eq!(left(), [lying.run.clone()]);
+    life.conductor.waits.settled(&lying);
+    rung("the other one", &lying.run);
+    life.end();
+}
+
+#[test]
+fn after_a_start_too_a_receive_leaves_what_flows_had_looked_at() {
+    let rig = Rig::new();
+    rig.flow("take", r#"receive("mixed").n"#, "");
+    rig.flow("mixed/see", "fn filter(event) { false }", "");
+    let life = rig.live(None);
+    assert!(life.attend(&rig));
+    let told = |n| Value::from([("n", Value::Int(n))]);
+    assert!(life.tell("mixed", told(1)));
+    let mixed = life.conductor.channels.find("mixed").unwrap();
+    wait_for("the flow's look", || (mixed.offered() > 1).then_some(()));
+    drop(mixed);
+    life.push(0..1);
+    let run: RunId = "alert/1/take".parse().unwrap();
+    wait_for("a run that waits", || life.conductor.waits.of(&run));
+    // No mark says how far events were shown.
+    life.end();
+    let life = rig.live(None);
+    assert!(life.attend(&rig));
+    assert!(life.tell("mixed", told(2)));
+    assert!(life.drain(|life| life.ended(run.as_str())));
+    let journal = life.run(run.as_str()).unwrap();
+    assert_eq!(journal.end().unwrap().value, Value::Int(2));
+    life.end();
+}
+
+#[test]
 fn those_who_waited_before_a_start_take_in_their_order_before_any_flow_looks() {
     for marks_are_kept in [false, true] {
         let rig = Rig::new();
@@ -336,6 +406,36 @@ fn a_cancel_that_was_kept_just_before_the_end_is_told_after_the_start() {
     let journal = life.run(run.as_str()).unwrap();
     assert_eq!(journal.end().unwrap().state, End::Cancelled);
     assert!(journal.knows_of_cancel());
+    life.end();
+}
+
+#[test]
+fn a_cancelled_run_is_done_nothing_more_for_when_its_time_to_tidy_up_is_over() {
+    let begun = Timestamp::from_second(1_800_000_000).unwrap();
+    let rig = Rig::at(Clock::virtual_at(begun));
+    let script = r#"try { sleep("1h") } catch { sleep("5m"); sleep("5m") }"#;
+    rig.flow("long", script, "");
+    let life = rig.live(None);
+    assert!(life.attend(&rig));
+    life.push(0..1);
+    let run: RunId = "alert/1/long".parse().unwrap();
+    wait_for("a run that waits", || life.conductor.waits.of(&run));
+    let until = begun + Duration::from_secs(60);
+    let conductor = Arc::clone(&life.conductor);
+    let wish = conductor.cancel_run(&run, until, Batch::new());
+    life.inside.block_on(wish).unwrap();
+    drop(conductor);
+    wait_for("its tidying up", || {
+        let wait = life.conductor.waits.of(&run)?;
+        (wait.command == 1).then_some(())
+    });
+    rig.clock.set(begun + Duration::from_secs(400));
+    life.conductor.alarms.notify_one();
+    assert!(life.drain(|life| life.ended(run.as_str())));
+    let journal = life.run(run.as_str()).unwrap();
+    let end = journal.end().unwrap();
+    assert_eq!(end.state, End::Cancelled);
+    assert!(end.message.contains("time to tidy up is over"), "{end:?}");
     life.end();
 }
 
