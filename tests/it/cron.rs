@@ -347,3 +347,29 @@ async fn a_moment_waits_for_room_and_a_clock_that_was_set_back_stops_nothing() {
     let (kept, ()) = tokio::join!(come_out(&plan, &back, 1), turn);
     assert_eq!(kept, ["2026-01-01T05:00:00Z"]);
 }
+
+#[tokio::test]
+async fn a_moment_that_was_not_kept_is_not_remembered_either() {
+    let memory = "0 * * * * UTC\n2026-01-01T03:00:00Z";
+    let full = shelf("2026-01-01T04:00:01Z", Some(memory));
+    *full.full.lock().unwrap() = u32::MAX;
+    let (_stop, stopping) = watch::channel(false);
+    let context = Context::new(Arc::clone(&full) as Arc<dyn Keeper>, stopping);
+    let plan = hourly("");
+    let refused = async {
+        while full.troubles.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = plan.door.run(&context) => unreachable!("the door closed"),
+        () = refused => {}
+    }
+    assert_eq!(
+        full.memory.lock().unwrap().as_deref(),
+        Some(memory.as_bytes())
+    );
+    // The process that comes next makes up for it.
+    *full.full.lock().unwrap() = 0;
+    assert_eq!(come_out(&plan, &full, 1).await, ["2026-01-01T04:00:00Z"]);
+}

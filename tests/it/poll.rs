@@ -314,6 +314,24 @@ fn a_full_channel_takes_what_it_has_room_for_and_the_rest_comes_later() {
 }
 
 #[test]
+fn an_item_that_was_not_kept_is_not_remembered_either() {
+    let items: Vec<Json> = (1..=9).map(|id| json!({"id": id})).collect();
+    let service = Service::new(&Json::from(items));
+    let house = service.house("key = [\"id\"]\n");
+    let block = std::fs::read_to_string(house.path("channels/app.toml")).unwrap();
+    house.channel("app", &format!("depth_max = 5\n{block}"));
+    let server = house.serve();
+    wait_for("its being full", || {
+        last_error(&server).contains("is full").then_some(())
+    });
+    server.kill();
+    house.channel("app", &format!("depth_max = 50\n{block}"));
+    let server = house.serve();
+    count(&server, 9);
+    assert_eq!(numbers(&server), (1..=9).collect::<Vec<i64>>());
+}
+
+#[test]
 fn the_token_is_sent_and_never_shown() {
     let service = Service::new(&json!({"error": "hush-hush is wrong"}));
     let house = service.house(

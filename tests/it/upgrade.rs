@@ -3,7 +3,7 @@
 
 use serde_json::{Value as Json, json};
 use vigie::event::RunId;
-use vigie::store::{Batch, StoreError};
+use vigie::store::{Batch, StoreError, check};
 
 use crate::house::{House, Running, lines, stderr, stdout, wait_for};
 use crate::store::open;
@@ -72,6 +72,21 @@ fn a_fork_goes_on_where_its_run_was_cut_and_does_nothing_twice() {
         audit.contains("fork alert/1/two at 1 as alert/1/two~2"),
         "{audit}"
     );
+}
+
+#[test]
+fn nothing_that_waits_is_left_of_a_run_that_was_forked() {
+    let house = house();
+    house.flow("alert/two", TWO_NOTES);
+    let server = house.serve();
+    server.push("alert", &json!({ "n": 1 }));
+    asleep(&server, "alert/1/two");
+    let forked = server.verb(&["fork", "alert/1/two", "--at", "1"]);
+    assert!(forked.status.success(), "{}", stderr(&forked));
+    asleep(&server, "alert/1/two~2");
+    server.stop();
+    let found = check(&house.path("data")).unwrap();
+    assert_eq!(found.problems, Vec::<String>::new());
 }
 
 #[test]
@@ -367,6 +382,39 @@ fn runs_that_are_woken_while_others_are_moved_go_on() {
         assert_eq!(run["state"], "done", "{run:#}");
     }
     assert_eq!(lines(&house.path("out/log")).len(), 40);
+}
+
+#[test]
+fn a_run_that_went_on_while_it_was_tried_keeps_its_version() {
+    const RUNS: i64 = 24;
+    let house = house();
+    let flow = r#"watch("ack", #{ n: event.n }, "1h"); watch("other", #{ n: event.n }, "1h");"#;
+    house.flow("alert/two", flow);
+    // It asks for the same first, after much thought, and then for something else.
+    let slow = format!("for i in 0..100000 {{}} {}", flow.replace("other", "alert"));
+    house.file("new.rhai", &slow);
+    let server = house.serve();
+    for n in 1..=RUNS {
+        server.push("alert", &json!({ "n": n }));
+    }
+    asleep(&server, &format!("alert/{RUNS}/two"));
+    std::thread::scope(|scope| {
+        let moving = scope.spawn(|| server.verb(&["upgrade", "new.rhai", "--flow", "alert/two"]));
+        for n in 1..=RUNS {
+            server.push("ack", &json!({ "n": n }));
+            wait_for("the second wait", || {
+                let waits_for = server.run(&format!("alert/{n}/two"))["waits_for"].to_string();
+                (!waits_for.contains("ack")).then_some(())
+            });
+        }
+        assert!(moving.join().unwrap().status.code().is_some());
+    });
+    for n in 1..=RUNS {
+        server.push("other", &json!({ "n": n }));
+        server.push("alert", &json!({ "n": n }));
+        let run = server.ended(&format!("alert/{n}/two"));
+        assert_eq!(run["state"], "done", "{run:#}");
+    }
 }
 
 #[test]
