@@ -180,13 +180,15 @@ fn tell(report: &mut Report, ways: &[Way], syncs: f64) {
         }
     };
     for peer in peers {
-        let ratio = ours.rate() / peer.rate();
+        // Who did not do the work is no measure.
+        let is_fair = ours.unfinished() + peer.unfinished() == 0;
+        let ratio = is_fair.then(|| ours.rate() / peer.rate());
         report.add(Figure {
             what: WHAT.to_owned(),
             ours: shown(ours),
             peer: format!("{}: {}", peer.name, shown(peer)),
-            ratio: format!("{ratio:.1}×"),
-            factor: Some(ratio),
+            ratio: ratio.map_or_else(String::new, |ratio| format!("{ratio:.1}×")),
+            factor: ratio,
             ..Figure::default()
         });
     }
