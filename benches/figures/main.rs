@@ -30,6 +30,7 @@ mod sink;
 mod size;
 mod start;
 mod statistics;
+mod steps;
 mod traps;
 mod waits;
 
@@ -88,6 +89,7 @@ const PARTS: &[Part] = &[
     Part("f", "send", send::measure),
     Part("g", "centreon", centreon::measure),
     Part("h", "waits", waits::measure),
+    Part("h", "steps", steps::measure),
     Part("", "pump", pump::measure),
     Part("", "path", path::measure),
 ];

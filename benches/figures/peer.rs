@@ -51,7 +51,7 @@ pub(crate) struct Peer {
     pub ready_after: Duration,
     // Ended in this order.
     server: Process,
-    _helper: Option<Process>,
+    helper: Option<Process>,
     _folder: TempDir,
 }
 
@@ -96,7 +96,7 @@ impl Recipe {
             address,
             ready_after: began.elapsed(),
             server,
-            _helper: self.helper,
+            helper: self.helper,
             _folder: self.folder,
         })
     }
@@ -106,6 +106,12 @@ impl Peer {
     /// Its first process.
     pub(crate) fn pid(&self) -> u32 {
         self.server.0.id()
+    }
+
+    /// Its first process, and that of what it needs beside it.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        let helper = self.helper.iter().map(|helper| helper.0.id());
+        std::iter::once(self.pid()).chain(helper).collect()
     }
 }
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use vigie::standin::{Reply, Server};
 
 use super::Plan;
-use super::house::{House, PATIENCE, Running, processor_time, resident_mebibytes, scratch};
+use super::house::{House, PATIENCE, Running, processor_time, resident_mebibytes};
 use super::load::{self, Connection};
-use super::path::{replay_of_thousand, two_syncs};
+use super::path::replay_of_thousand;
 use super::report::{Figure, Report, Table, count};
 use super::statistics::{median, milliseconds, quantile};
 
@@ -18,10 +18,6 @@ const WAITER: &str = r#"
 fn filter(event) { event.n >= 0 }
 watch("signal", #{ n: event.n, status: "OK" }, "30d");
 http::put("TARGET/woken", #{ json: event.n });
-"#;
-/// Five things done one after the other, none of which may be repeated: each is on disk first.
-const FIVE: &str = r#"
-for step in 0..5 { http::post("TARGET/step", #{ json: step }); }
 "#;
 const TAKER: &str = r#"receive("jobs", #{ n: event.n }, "1h");"#;
 const RESIDENT_MEBIBYTES_MAX: f64 = 400.0;
@@ -62,7 +58,6 @@ pub(crate) fn measure(plan: &Plan, report: &mut Report) {
     });
     runtime.block_on(receives(plan, report));
     replay(plan, report);
-    runtime.block_on(five_steps(plan, report));
 }
 
 async fn target() -> Server {
@@ -255,32 +250,6 @@ fn replay(plan: &Plan, report: &mut Report) {
         ours: format!("{:.2} ms", microseconds / 1e3),
         aim: "≤ 2 ms".to_owned(),
         met: Some(microseconds <= REPLAY_MICROSECONDS_MAX),
-        ..Figure::default()
-    });
-}
-
-/// Flows of five durable steps, as many as there can be.
-async fn five_steps(plan: &Plan, report: &mut Report) {
-    let target = target().await;
-    let house = House::new();
-    house.file("channels/alert.toml", "");
-    let script = FIVE.replace("TARGET", &target.url());
-    house.file("flows/alert/five.rhai", &script);
-    house.file("flows/alert/five.toml", "runs_at_once_max = 256");
-    let server = house.serve();
-    let runs = plan.pick(10_000, 1_000);
-    let folder = scratch();
-    let sync = two_syncs(folder.path()) / 2.0;
-    let began = Instant::now();
-    fill(server.address, "alert", 0..runs).await;
-    target.wait_for(5 * runs).await;
-    let rate = runs as f64 / began.elapsed().as_secs_f64();
-    let syncs = 1e6 / ((two_syncs(folder.path()) / 2.0 + sync) / 2.0);
-    report.add(Figure {
-        what: "runs of five durable steps (plain POSTs to a server here)".to_owned(),
-        ours: format!("{}/s, {} steps/s", count(rate), count(5.0 * rate)),
-        peer: format!("one fdatasync after the other: {}/s", count(syncs)),
-        ratio: format!("{:.1} durable steps per fdatasync", 5.0 * rate / syncs),
         ..Figure::default()
     });
 }

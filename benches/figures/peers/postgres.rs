@@ -1,4 +1,5 @@
-//! PostgreSQL: a row for each event, committed one by one with its own settings as they come.
+//! PostgreSQL with its own settings as they come: a row for each event, committed one by one, or what
+//! somebody else keeps in it.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::chown;
@@ -25,6 +26,26 @@ const PROTOCOL: u32 = 196_608;
 /// # Errors
 /// Why there is none, for a row in the table.
 pub(crate) fn start(runtime: &tokio::runtime::Runtime) -> Result<Peer, String> {
+    let mut peer = start_empty(runtime)?;
+    let made = runtime.block_on(async {
+        let mut session = Inserting::open(peer.address, b"").await?;
+        session.say(TABLE).await
+    });
+    made.map_err(|why| format!("PostgreSQL refuses: {why}"))?;
+    peer.name.push_str(", one commit an event");
+    Ok(peer)
+}
+
+/// How others name a database of it; they make it if it is not there.
+pub(super) fn url(address: SocketAddr, database: &str) -> String {
+    format!("postgresql://{USER}@{address}/{database}")
+}
+
+/// Starts one with nothing in it.
+///
+/// # Errors
+/// Why there is none, for a row in the table.
+pub(super) fn start_empty(runtime: &tokio::runtime::Runtime) -> Result<Peer, String> {
     let server = found("postgres")?;
     let (folder, port) = (scratch(), free_port());
     let owner = Owner::find(&folder)?;
@@ -49,22 +70,13 @@ pub(crate) fn start(runtime: &tokio::runtime::Runtime) -> Result<Peer, String> {
         .arg(&data);
     owner.own(&mut command, &folder);
     let recipe = Recipe {
-        name: format!(
-            "PostgreSQL {}, one commit an event",
-            version(&server, "--version")
-        ),
+        name: format!("PostgreSQL {}", version(&server, "--version")),
         port,
         command,
         helper: None,
         folder,
     };
-    let peer = recipe.start(|address| is_open(address) && runtime.block_on(answers(address)))?;
-    let made = runtime.block_on(async {
-        let mut session = Inserting::open(peer.address, b"").await?;
-        session.say(TABLE).await
-    });
-    made.map_err(|why| format!("PostgreSQL refuses: {why}"))?;
-    Ok(peer)
+    recipe.start(|address| is_open(address) && runtime.block_on(answers(address)))
 }
 
 /// On `PATH`, or where Debian keeps several versions: the newest.
