@@ -193,11 +193,7 @@ impl Conductor {
     /// Tells the script once that it is cancelled, in place of what it asked for; and ends its run when
     /// its time to tidy up is over.
     fn cancel(&self, work: &mut Work, index: usize, word: &str) -> Option<Acted> {
-        let until = work
-            .journal
-            .cancel()
-            .map(|(_, until)| until)
-            .or_else(|| work.seat.cancelled_until())?;
+        let until = work.tidy_up_until()?;
         if work.journal.knows_of_cancel() {
             return (self.clock.now() > until).then_some(Acted::Enough);
         }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::act::Acted;
@@ -81,6 +82,14 @@ pub struct Work {
     pub events: Arc<Vec<Event>>,
     /// Further events for it, and its place in line.
     pub seat: Seat,
+}
+
+impl Work {
+    /// Until when a cancelled run may tidy up.
+    pub(crate) fn tidy_up_until(&self) -> Option<Timestamp> {
+        let kept = self.journal.cancel().map(|(_, until)| until);
+        kept.or_else(|| self.seat.cancelled_until())
+    }
 }
 
 /// Where a run came to.

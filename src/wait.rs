@@ -155,6 +155,11 @@ impl Wait {
         }
     }
 
+    /// It is over at `until` at the latest, as if its own time were over.
+    pub(crate) fn end_by(&mut self, until: Timestamp) {
+        self.ring(until, self.alarm.map_or(0, |alarm| alarm.which));
+    }
+
     /// The earliest alarm counts.
     fn ring(&mut self, due: Timestamp, which: usize) {
         let sooner = self.alarm.is_none_or(|alarm| due < alarm.due);

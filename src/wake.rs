@@ -88,6 +88,10 @@ impl Conductor {
                 _ => self.first_unseen(journal, want)?,
             };
         }
+        // Tidying up has an end, also for one who only waits.
+        if let Some(until) = work.tidy_up_until().filter(|_| journal.knows_of_cancel()) {
+            wait.end_by(until);
+        }
         Ok(Ok(wait))
     }
 
