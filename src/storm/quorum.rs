@@ -4,7 +4,7 @@
 //! enough depends on no others.
 
 use super::keys::Keys;
-use super::stage::{Item, Looked, Seen, Stage, Verdict};
+use super::stage::{Looked, Seen, Stage, Verdict};
 use super::{QUORUM, add_suppressed};
 use crate::event::Value;
 use crate::store::codec::{CodecError, Reader, Writer};
@@ -74,18 +74,6 @@ impl Stage for Quorum {
         };
         self.put(seen.key, entry);
         verdict.into()
-    }
-
-    fn held(&self) -> Vec<u64> {
-        Vec::new()
-    }
-
-    fn remove(&mut self, _: u64) -> bool {
-        false
-    }
-
-    fn drain(&mut self) -> Vec<Item> {
-        Vec::new()
     }
 
     fn forgotten(&self) -> u64 {

@@ -63,6 +63,8 @@ pub(super) trait Stage: Send {
     /// An event comes.
     fn look(&mut self, seen: &mut Seen<'_>) -> Looked;
 
+    // A kind that decides at once holds nothing: what follows is for those that do not.
+
     /// When the first of what is held is due.
     fn due(&self) -> Option<i64> {
         None
@@ -74,13 +76,19 @@ pub(super) trait Stage: Send {
     }
 
     /// The numbers of all events that are held.
-    fn held(&self) -> Vec<u64>;
+    fn held(&self) -> Vec<u64> {
+        Vec::new()
+    }
 
     /// The event has acted elsewhere; true if it was held.
-    fn remove(&mut self, number: u64) -> bool;
+    fn remove(&mut self, _number: u64) -> bool {
+        false
+    }
 
     /// Gives everything back that is held.
-    fn drain(&mut self) -> Vec<Item>;
+    fn drain(&mut self) -> Vec<Item> {
+        Vec::new()
+    }
 
     /// Keys that went because there were too many.
     fn forgotten(&self) -> u64;

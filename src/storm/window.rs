@@ -4,7 +4,7 @@
 //! were suppressed before it. `dedup` is a `throttle` with one.
 
 use super::keys::Keys;
-use super::stage::{Item, Looked, Seen, Stage, Verdict};
+use super::stage::{Looked, Seen, Stage, Verdict};
 use super::{SUPPRESSED, add_suppressed};
 use crate::store::codec::{CodecError, Reader, Writer};
 
@@ -72,18 +72,6 @@ impl Stage for Window {
         };
         self.put(seen.key, entry);
         verdict.into()
-    }
-
-    fn held(&self) -> Vec<u64> {
-        Vec::new()
-    }
-
-    fn remove(&mut self, _: u64) -> bool {
-        false
-    }
-
-    fn drain(&mut self) -> Vec<Item> {
-        Vec::new()
     }
 
     fn forgotten(&self) -> u64 {
