@@ -67,8 +67,7 @@ impl Stage for Debounce {
         };
         let before = entry.item.replace(item);
         if let Some(before) = &before {
-            let told = before.told.get(super::SUPPRESSED);
-            entry.suppressed += 1 + told.map_or(0, super::whole);
+            entry.suppressed += super::lost(&before.told);
         }
         Looked {
             verdict: Verdict::Hold,

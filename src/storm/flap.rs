@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::keys::Keys;
 use super::stage::{Group, Item, Looked, Seen, Stage, Verdict};
-use super::{FLAPPING, Told, add_suppressed, whole};
+use super::{FLAPPING, Told, add_suppressed, lost};
 use crate::event::Value;
 use crate::store::codec::{CodecError, Reader, Writer};
 
@@ -71,7 +71,7 @@ impl Entry {
             told: std::mem::take(seen.told),
         };
         let before = self.item.replace(item)?;
-        self.suppressed += 1 + before.told.get(super::SUPPRESSED).map_or(0, whole);
+        self.suppressed += lost(&before.told);
         Some(before.number)
     }
 }

@@ -383,6 +383,11 @@ fn add_suppressed(told: &mut Told, more: u64) {
     }
 }
 
+/// How many events are lost with one that is suppressed: it, and those that its run would have been told of.
+fn lost(told: &Told) -> u64 {
+    1 + told.get(SUPPRESSED).map_or(0, whole)
+}
+
 fn whole(value: &Value) -> u64 {
     match value {
         Value::Int(number) => u64::try_from(*number).unwrap_or(0),

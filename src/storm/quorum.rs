@@ -5,7 +5,7 @@
 
 use super::keys::Keys;
 use super::stage::{Looked, Seen, Stage, Verdict};
-use super::{QUORUM, add_suppressed};
+use super::{QUORUM, add_suppressed, lost};
 use crate::event::Value;
 use crate::store::codec::{CodecError, Reader, Writer};
 
@@ -67,8 +67,7 @@ impl Stage for Quorum {
                 Verdict::Pass
             }
             false => {
-                let before = seen.told.get(super::SUPPRESSED);
-                entry.suppressed += 1 + before.map_or(0, super::whole);
+                entry.suppressed += lost(seen.told);
                 Verdict::Suppress
             }
         };

@@ -5,7 +5,7 @@
 
 use super::keys::Keys;
 use super::stage::{Looked, Seen, Stage, Verdict};
-use super::{SUPPRESSED, add_suppressed};
+use super::{add_suppressed, lost};
 use crate::store::codec::{CodecError, Reader, Writer};
 
 /// How long a key is remembered beyond its window that has still to tell how many were suppressed:
@@ -65,8 +65,7 @@ impl Stage for Window {
                 Verdict::Pass
             }
             false => {
-                let before = seen.told.get(SUPPRESSED);
-                entry.suppressed += 1 + before.map_or(0, super::whole);
+                entry.suppressed += lost(seen.told);
                 Verdict::Suppress
             }
         };
