@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-use super::{Peer, need};
+use super::{Peer, answers, need};
 
 /// A running Alertmanager.
 pub struct Alertmanager {
@@ -49,7 +49,7 @@ impl Alertmanager {
         });
         let url = url.unwrap_or_else(|| panic!("Alertmanager ended:\n{}", peer.log()));
         let ready = format!("{url}/-/ready");
-        peer.wait("readiness", |_| ureq::get(&ready).call().ok());
+        peer.wait("readiness", |_| answers(&ready));
         Alertmanager {
             _peer: peer,
             _folder: folder,

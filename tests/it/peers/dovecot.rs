@@ -3,7 +3,6 @@
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
-use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
-use super::{Peer, free_port, need, on_free_port};
+use super::{Peer, connect, free_port, need, on_free_port};
 
 /// Who has the mailbox, and the password.
 pub const USER: &str = "alerts@example.test";
@@ -164,7 +163,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 fn greets(port: u16) -> bool {
-    let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) else {
+    let Ok(stream) = connect(port) else {
         return false;
     };
     let mut line = String::new();

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-use super::{Peer, need, on_free_port};
+use super::{Peer, answers, need, on_free_port};
 
 /// Its administrator where it wants a login.
 pub const ADMIN: (&str, &str) = ("admin", "pw");
@@ -133,7 +133,7 @@ fn run(folder: &Path, port: u16) -> Result<Peer, String> {
         .arg(folder.join("influxdb.conf"));
     let mut peer = Peer::start("influxd", &command, folder);
     let ping = format!("http://127.0.0.1:{port}/ping");
-    match peer.wait("an answer", |_| ureq::get(&ping).call().ok()) {
+    match peer.wait("an answer", |_| answers(&ping)) {
         Some(_) => Ok(peer),
         None => Err(peer.log()),
     }

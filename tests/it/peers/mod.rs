@@ -19,7 +19,7 @@ pub mod zabbix;
 
 use std::fs::File;
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,8 +27,6 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rustix::process::{Pid, Signal, kill_process_group};
-
-use crate::house::PATIENCE;
 
 /// Who needs which packages; `tests/run` reads the same file.
 const PACKAGES: &str = include_str!("../../peers/packages");
@@ -38,6 +36,12 @@ const INSTALL: &str = "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-in
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 /// How often another port is tried.
 const PORTS_TRIED_MAX: usize = 10;
+/// How long a peer may take to come up: several large ones start at once, also where two
+/// processors are all there is.
+const START_PATIENCE: Duration = Duration::from_secs(240);
+/// How long one look may take: a peer that is about to come up may take a connection and never
+/// answer it.
+pub const LOOK_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a peer may take to end when it is asked to.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -104,9 +108,10 @@ impl Peer {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Waits until `look` sees something; `None` if the peer ends before.
+    /// Waits until `look` sees something; `None` if the peer ends before. A look must not take
+    /// much longer than [`LOOK_PATIENCE`].
     pub fn wait<T>(&mut self, what: &str, mut look: impl FnMut(&Peer) -> Option<T>) -> Option<T> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + START_PATIENCE;
         loop {
             // in this order: what another process shows on the same port does not count
             let has_ended = self.child.try_wait().unwrap().is_some();
@@ -167,6 +172,24 @@ fn in_own_session(command: &Command) -> Command {
     );
     own.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
     own
+}
+
+/// Whether something answers at `url`.
+pub fn answers(url: &str) -> Option<()> {
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(LOOK_PATIENCE))
+        .proxy(None)
+        .build();
+    ureq::Agent::from(config).get(url).call().ok().map(|_| ())
+}
+
+/// A connection to a port of loopback that waits for no answer longer than [`LOOK_PATIENCE`].
+pub fn connect(port: u16) -> std::io::Result<TcpStream> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let stream = TcpStream::connect_timeout(&address, LOOK_PATIENCE)?;
+    stream.set_read_timeout(Some(LOOK_PATIENCE))?;
+    stream.set_write_timeout(Some(LOOK_PATIENCE))?;
+    Ok(stream)
 }
 
 /// A port of loopback that nobody uses, for peers that cannot be asked which one they got.

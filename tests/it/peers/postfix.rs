@@ -9,7 +9,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{Peer, need, on_free_port, run};
+use super::{Peer, connect, need, on_free_port, run};
+use crate::house::PATIENCE;
 
 const MASTER: &str = "/usr/lib/postfix/sbin/master";
 /// Debian's list of Postfix's services, made to run without a jail and on one port.
@@ -183,9 +184,10 @@ struct Smtp {
 
 impl Smtp {
     fn greeted(port: u16) -> std::io::Result<Smtp> {
-        let stream = BufReader::new(TcpStream::connect(("127.0.0.1", port))?);
+        let stream = BufReader::new(connect(port)?);
         let mut smtp = Smtp { stream };
         let greeting = smtp.answer();
+        smtp.stream.get_ref().set_read_timeout(Some(PATIENCE))?;
         if greeting.starts_with("220 mx.example.test ") {
             return Ok(smtp);
         }

@@ -9,7 +9,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties};
 use tempfile::TempDir;
 
-use super::{Peer, free_port, need};
+use super::{LOOK_PATIENCE, Peer, free_port, need};
 use crate::house::PATIENCE;
 
 /// The script that becomes the server as whoever calls it; the one on `PATH` changes the user first.
@@ -101,7 +101,7 @@ impl Rabbit {
     pub fn begin(&mut self) {
         let command = self.command();
         let mut server = Peer::start("rabbitmq", &command, self.folder.path());
-        let up = server.wait("a connection", |_| self.bounded(self.open()).ok());
+        let up = server.wait("a connection", |_| self.answers());
         assert!(up.is_some(), "RabbitMQ ended:\n{}", server.log());
         self.server = Some(server);
     }
@@ -175,6 +175,12 @@ impl Rabbit {
         let acting = async { tokio::time::timeout(PATIENCE, acting).await };
         let acted = self.runtime.block_on(acting);
         acted.expect("the broker did not answer")
+    }
+
+    /// Whether it takes connections. While it starts it may take one and never answer.
+    fn answers(&self) -> Option<()> {
+        let opening = async { tokio::time::timeout(LOOK_PATIENCE, self.open()).await };
+        self.runtime.block_on(opening).ok()?.ok().map(|_| ())
     }
 
     /// A connection with a channel.

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-use super::{Peer, need, run};
+use super::{Peer, answers, need, run};
 
 const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/redmine/seed.rb");
 /// Where Debian's package puts it.
@@ -74,7 +74,7 @@ impl Redmine {
         });
         let url = url.unwrap_or_else(|| panic!("Redmine ended:\n{}", peer.log()));
         peer.wait("the first page", |_| {
-            ureq::get(format!("{url}/projects.json")).call().ok()
+            answers(&format!("{url}/projects.json"))
         });
         Redmine {
             _peer: peer,
