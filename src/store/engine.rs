@@ -123,28 +123,6 @@ impl Engine {
         self.with(|open| open.tree.range(from..end).take(limit).map(pair).collect())
     }
 
-    /// At most `limit` pairs of `prefix` before `before`, the last first.
-    pub(super) fn scan_back(
-        &self,
-        prefix: &[u8],
-        before: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Pair>, StoreError> {
-        let end = before.map_or_else(|| after(prefix), <[u8]>::to_vec);
-        if end.as_slice() <= prefix {
-            return Ok(Vec::new());
-        }
-        let start = prefix.to_vec();
-        self.with(|open| {
-            open.tree
-                .range(start..end)
-                .rev()
-                .take(limit)
-                .map(pair)
-                .collect()
-        })
-    }
-
     /// Puts all changes into the tree at once; not durable before [`Engine::sync`].
     pub(super) fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();

@@ -11,6 +11,7 @@ use super::codec::Reader;
 use super::engine::Pair;
 use super::error::StoreError;
 use super::keys::{self, split_run, split_timed, split_timer, words};
+use super::newest::newest;
 use super::reads::{missing, no_key, until_damage};
 use super::record;
 use super::run_row::End;
@@ -181,12 +182,12 @@ impl Store {
         let before = match after {
             None => None,
             Some(run) => match self.run_row(run)? {
-                Some(row) => Some(keys::counted(keys::ORDER, row.order)),
+                Some(row) => Some(row.order),
                 None => return Ok(Vec::new()),
             },
         };
         let engine = &self.shared().engine;
-        let pairs = engine.scan_back(&[keys::ORDER], before.as_deref(), limit)?;
+        let pairs = newest(engine, keys::ORDER, before, limit)?;
         let info = |(key, bytes): Pair| {
             let name = self.shared().content(record::decode(&key, &bytes)?)?;
             let run: RunId = String::from_utf8_lossy(&name)

@@ -19,6 +19,7 @@ mod folder;
 mod history;
 mod keys;
 mod ledger;
+mod newest;
 mod open;
 mod options;
 mod plan;

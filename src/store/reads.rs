@@ -10,6 +10,7 @@ use super::engine::Pair;
 use super::error::StoreError;
 use super::eventcodec;
 use super::keys::{self, split_counted, split_number, words};
+use super::newest::newest;
 use super::record::{self, Content, Row};
 use super::runs::{Cursor, cursor};
 use super::shared::Shared;
@@ -324,9 +325,8 @@ impl Store {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        let before = before.map(|number| keys::counted(keys::AUDIT, number));
         let engine = &self.shared().engine;
-        let pairs = engine.scan_back(&[keys::AUDIT], before.as_deref(), limit)?;
+        let pairs = newest(engine, keys::AUDIT, before, limit)?;
         until_damage(pairs.into_iter().map(|(key, bytes)| {
             let number = split_counted(&key).ok_or_else(|| no_key(&key))?;
             Ok((

@@ -12,6 +12,7 @@ use super::codec::{Reader, Writer};
 use super::engine::{Engine, Pair};
 use super::error::StoreError;
 use super::keys::{self, split_counted, split_number, split_run, split_timed, split_timer, words};
+use super::newest::newest;
 use super::open::read_summary;
 use super::plan::Plan;
 use super::progress::{Progress, Sentences, Watch};
@@ -133,7 +134,7 @@ impl Builder<'_> {
                 summary.next_order = summary.next_order.max(row.order + 1);
             }
         })?;
-        let last = source.scan_back(&[keys::AUDIT], None, 1)?;
+        let last = newest(source, keys::AUDIT, None, 1)?;
         let last = last.first().and_then(|(key, _)| split_counted(key));
         summary.next_audit = summary.next_audit.max(last.unwrap_or(0) + 1);
         Ok(())

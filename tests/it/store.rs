@@ -493,6 +493,36 @@ fn dead_letters_are_listed_by_time_and_go_when_forgiven() {
 }
 
 #[test]
+fn runs_come_newest_first_over_the_holes_that_retention_left() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path());
+    let is_left = |number: u64| number % 37 == 0 || (100..=120).contains(&number);
+    for number in 1..=300 {
+        push(&store, "alert", &event("x"));
+        let run = run(&format!("alert/{number}/open"));
+        commit(&store, |batch| {
+            batch.append(&run, b"r".to_vec());
+            batch.finish(&run, End::Done, at(if is_left(number) { 99 } else { 1 }));
+        });
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let removed = runtime.block_on(store.retain_runs(at(40), 1_000)).unwrap();
+    let expected: Vec<u64> = (1..=300).rev().filter(|number| is_left(*number)).collect();
+    assert_eq!(removed, 300 - expected.len() as u64);
+    for limit in [1, 7, 1_000] {
+        let mut numbers = Vec::new();
+        let mut after = None;
+        loop {
+            let page = store.runs(after.as_ref(), limit).unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.run.clone());
+            numbers.extend(page.iter().map(|info| info.run.event().number));
+        }
+        assert_eq!(numbers, expected, "pages of {limit}");
+    }
+}
+
+#[test]
 fn retention_keeps_what_is_still_needed_until_it_is_not() {
     let folder = TempDir::new().unwrap();
     let store = open(folder.path());
