@@ -23,7 +23,8 @@ const SHARES: &[u64] = &[1, 100];
 /// What is kept: hard problems of hosts that are no experiment.
 const FILTER: &str = "[source.filter]\naccepted_elements = [\"service_status\"]\n\
     service_status = [1, 2, 3]\nrejected_hostgroups = [\"Laboratory\"]\n\
-    enable_service_status_dedup = false\n";
+    hard_only = true\nacknowledged = false\nin_downtime = false\nflapping = false\n\
+    skip_anon_events = true\nskip_nil_id = true\n";
 /// How many bytes are handed over at once.
 const PIECE: usize = 64 * 1024;
 

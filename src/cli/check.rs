@@ -44,6 +44,11 @@ impl Check {
             report::mistakes(&mistakes);
             return Exit::Configuration;
         }
+        for source in &house.sources {
+            if let Some(notice) = source.door.notice() {
+                report::note(&format!("source `{}`: {notice}", source.id()));
+            }
+        }
         report::line(&format!(
             "{} channels, {} sources and {} flows are fine",
             house.channels.len(),

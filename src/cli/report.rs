@@ -22,6 +22,11 @@ pub(super) fn sentence(text: &str) {
     let _ = writeln!(std::io::stderr(), "vigie: {}", printable(text));
 }
 
+/// Prints what a person should know although nothing is wrong.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "note: {}", printable(text));
+}
+
 /// Prints mistakes with their pictures, and how many there are.
 pub(super) fn mistakes(mistakes: &[Diagnostic]) {
     let mut out = std::io::stderr();

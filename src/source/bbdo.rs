@@ -72,7 +72,8 @@ impl Source for Bbdo {
 
     fn example(&self) -> &'static str {
         "listen = \"127.0.0.1:5669\"\n[source.filter]\n\
-        accepted_elements = [\"host_status\", \"service_status\", \"acknowledgement\"]"
+        accepted_elements = [\"host_status\", \"service_status\", \"acknowledgement\"]\n\
+        hard_only = true                  # a key that is absent filters nothing"
     }
 
     fn read(&self, block: &Block<'_>) -> Result<Arc<dyn Door>, Diagnostic> {
@@ -111,6 +112,13 @@ impl Door for Receiving {
         let acceptor = self.wish.acceptor().map(drop);
         let tls = acceptor.and_then(|()| self.wish.connector().map(drop));
         tls.map_err(|why| why.to_string())
+    }
+
+    fn notice(&self) -> Option<String> {
+        let everything = "it keeps everything that its Broker says, every check of every service too; \
+            `accepted_elements` under [source.filter] names what is wanted, [\"*\"] is all";
+        let is_everything = self.wish.rules.names_no_elements();
+        is_everything.then(|| everything.to_owned())
     }
 
     fn recall(&self, pieces: Vec<(String, Vec<u8>)>) -> Option<Arc<dyn Directory>> {

@@ -46,6 +46,12 @@ pub trait Door: Send + Sync {
         Ok(())
     }
 
+    /// What a person should know of the block although nothing is wrong with it: a sentence for
+    /// `vigie check`.
+    fn notice(&self) -> Option<String> {
+        None
+    }
+
     /// What scripts may ask of what the source knows by name. `pieces` is all that it remembers; it is
     /// asked before any flow begins, and before the door opens.
     fn recall(&self, _pieces: Vec<(String, Vec<u8>)>) -> Option<Arc<dyn Directory>> {

@@ -114,20 +114,28 @@ impl Broker {
 }
 
 /// Everything that a Broker says.
-pub const ALL: &str = "[source.filter]
-accepted_categories = [\"*\"]
-accepted_elements = [\"*\"]
-hard_only = false
-acknowledged = true
-in_downtime = true
-flapping = true
-skip_anon_events = false
-skip_downtime_progress = false
-host_status = [0, 1, 2, 4]
-service_status = [0, 1, 2, 3, 4]
-enable_host_status_dedup = false
-enable_service_status_dedup = false
-";
+pub const ALL: &str = "[source.filter]\naccepted_elements = [\"*\"]\n";
+
+/// What stream connectors do unless they are told otherwise.
+const AS_CONNECTORS: &[(&str, &str)] = &[
+    ("accepted_categories", "[\"neb\", \"bam\"]"),
+    (
+        "accepted_elements",
+        "[\"host_status\", \"service_status\", \"ba_status\"]",
+    ),
+    ("host_status", "[0, 1, 2]"),
+    ("service_status", "[0, 1, 2, 3]"),
+    ("hard_only", "true"),
+    ("acknowledged", "false"),
+    ("in_downtime", "false"),
+    ("flapping", "false"),
+    ("skip_anon_events", "true"),
+    ("skip_nil_id", "true"),
+    ("skip_downtime_progress", "true"),
+    ("enable_bam_host", "false"),
+    ("enable_host_status_dedup", "true"),
+    ("enable_service_status_dedup", "true"),
+];
 
 pub fn house(keys: &str) -> (House, u16) {
     house_with(&format!("{keys}{ALL}"))
@@ -541,17 +549,7 @@ fn names_are_joined_and_known_after_kill_9() {
 
 #[test]
 fn what_a_filter_does_not_want_is_acknowledged_and_not_kept() {
-    let hard = |keys: &str| {
-        let (house, port) = house_with(&format!("[source.filter]\n{keys}"));
-        let server = house.serve();
-        let sent = frames(&recording("E301.c1"));
-        let said = sent.iter().filter(|one| one.label.category != 2).count();
-        let mut broker = Broker::greet(port, &sent[0]);
-        broker.send(&packets(&sent[1..sent.len() - 1]));
-        broker.send(&sent[sent.len() - 1].packets());
-        broker.is_acknowledged(said);
-        events(&server, "centreon")
-    };
+    let hard = |keys: &str| filtered("E301.c1", &as_connectors(keys));
     let all = hard("");
     assert!(!all.is_empty());
     for body in &all {
@@ -709,6 +707,16 @@ fn an_acknowledgement_is_known_again_by_its_objects_and_its_entry_time() {
     assert_eq!(times, [&json!(7), &json!(8)]);
 }
 
+/// The keys of a stream connector, but for those that are given otherwise.
+fn as_connectors(keys: &str) -> String {
+    let mut all: toml::Table = keys.parse().unwrap();
+    for (name, value) in AS_CONNECTORS {
+        let usual: toml::Table = format!("{name} = {value}").parse().unwrap();
+        all.entry(*name).or_insert(usual[*name].clone());
+    }
+    all.to_string()
+}
+
 /// What is kept of a recording under these keys of a filter.
 fn filtered(name: &str, keys: &str) -> Vec<Json> {
     let (house, port) = house_with(&format!("[source.filter]\n{keys}"));
@@ -724,6 +732,7 @@ fn filtered(name: &str, keys: &str) -> Vec<Json> {
 #[test]
 fn of_a_downtime_its_start_and_its_end_pass_if_its_object_has_such_a_state() {
     let only = "accepted_elements = [\"downtime\"]\n";
+    let filtered = |name: &str, keys: &str| filtered(name, &as_connectors(keys));
     let told = filtered("E301.c1", only);
     assert!(!told.is_empty());
     for body in &told {
@@ -759,8 +768,111 @@ fn metrics_pass_by_their_names_and_states_may_be_all() {
     };
     assert_eq!(named("\"^used\""), all.len());
     assert_eq!(named("\"^nothing\""), 0);
-    let soft = "hard_only = false\nenable_service_status_dedup = false\n";
-    let some = filtered("A301.c1", &format!("{soft}service_status = [0]\n"));
-    let all = filtered("A301.c1", &format!("{soft}service_status = [\"*\"]\n"));
+    let some = filtered("A301.c1", "service_status = [0]\n");
+    let all = filtered("A301.c1", "service_status = [\"*\"]\n");
     assert!(all.len() > some.len());
+    assert_eq!(all, filtered("A301.c1", ""));
+}
+
+/// An event without its names, to compare what is kept of it.
+type Shown = Vec<(String, Json, Json)>;
+
+fn shown(bodies: &[Json]) -> Shown {
+    let one = |body: &Json| {
+        let kind = body["kind"].as_str().unwrap().to_owned();
+        (kind, body["host_id"].clone(), body["last_check"].clone())
+    };
+    bodies.iter().map(one).collect()
+}
+
+#[test]
+fn a_key_that_is_absent_filters_nothing() {
+    for name in ["E301.c1", "A301.c1", "A200.c1"] {
+        let sent = frames(&recording(name));
+        let said = sent.iter().filter(|one| one.label.category != 2).count();
+        let all = filtered(name, "");
+        assert_eq!(all.len(), said, "{name}");
+        let every: String = AS_CONNECTORS
+            .iter()
+            .map(|(key, _)| wide_open(key))
+            .collect();
+        assert_eq!(shown(&filtered(name, &every)), shown(&all), "{name}");
+    }
+}
+
+/// A key with the value that lets everything pass.
+fn wide_open(key: &str) -> String {
+    let value = match key {
+        _ if key.starts_with("accepted_") || key.ends_with("_status") => "[\"*\"]",
+        "acknowledged" | "in_downtime" | "flapping" | "enable_bam_host" => "true",
+        _ => "false",
+    };
+    format!("{key} = {value}\n")
+}
+
+#[test]
+fn states_of_acknowledgements_and_downtimes_are_those_of_their_own_keys() {
+    let count = |keys: &str| filtered("E301.c1", keys).len();
+    // One of a host that is down, given and taken back.
+    let only = "accepted_elements = [\"acknowledgement\"]\nhost_status = [0]\n";
+    for (keys, wanted) in [
+        ("", 2),
+        ("ack_host_status = []", 0),
+        ("ack_host_status = [0]", 0),
+        ("ack_host_status = [1]", 2),
+        ("ack_service_status = [0]", 2),
+    ] {
+        assert_eq!(count(&format!("{only}{keys}\n")), wanted, "{keys}");
+    }
+    let only = "accepted_elements = [\"downtime\"]\nhost_status = [9]\nservice_status = [9]\n";
+    let all = count(only);
+    assert_eq!(all, count("accepted_elements = [\"downtime\"]\n"));
+    let usual = "dt_host_status = []\ndt_service_status = []\n";
+    assert!(count(&format!("{only}{usual}")) < all);
+}
+
+#[test]
+fn a_host_of_a_business_activity_passes_unless_it_is_told_not_to() {
+    let name = b"_Module_BAM_1";
+    let mut host = vec![0x08, 101, 0x28, 1, 0xDA, 0x03, name.len() as u8];
+    host.extend(name);
+    let definition = Frame {
+        label: Label::new(1, 30),
+        payload: host,
+    };
+    let names = |keys: &str| {
+        let elements = "accepted_elements = [\"service_status\"]";
+        let (house, port) = house_with(&format!("[source.filter]\n{elements}\n{keys}\n"));
+        let server = house.serve();
+        let mut broker = Broker::greet(port, &greeting("A301.c1"));
+        broker.send(&packets(&[definition.clone(), status(1)]));
+        broker.is_acknowledged(2);
+        let all = events(&server, "centreon");
+        all.iter()
+            .map(|body| body["host_name"].as_str().unwrap().to_owned())
+            .collect::<Vec<String>>()
+    };
+    assert_eq!(names(""), ["_Module_BAM_1"]);
+    assert_eq!(names("enable_bam_host = true"), ["_Module_BAM_1"]);
+    assert!(names("enable_bam_host = false").is_empty());
+}
+
+#[test]
+fn check_tells_of_a_source_that_keeps_everything() {
+    for (keys, is_told) in [
+        ("", true),
+        ("[source.filter]\nhard_only = true\n", true),
+        (ALL, false),
+        (
+            "[source.filter]\naccepted_elements = [\"downtime\"]\n",
+            false,
+        ),
+    ] {
+        let (house, _) = house_with(keys);
+        let output = house.run(&["check"]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(0), "{keys}: {said}");
+        let notice = "note: source `centreon/bbdo`: it keeps everything";
+        assert_eq!(said.contains(notice), is_told, "{keys}: {said}");
+    }
 }

@@ -70,6 +70,42 @@ fn an_output_without_parameters_gives_the_defaults_of_its_script() {
 }
 
 #[test]
+fn every_default_of_a_connector_is_written_out_because_what_is_absent_filters_nothing() {
+    let parameters = [
+        parameter("host_status", "string", "1,2"),
+        parameter("dt_service_status", "string", "3"),
+    ];
+    let (filter, ..) = imported(&of("x.lua", &parameters), &[]);
+    let wanted: toml::Table = r#"
+        accepted_categories = ["neb", "bam"]
+        accepted_elements = ["host_status", "service_status", "ba_status"]
+        host_status = [1, 2]
+        service_status = [0, 1, 2, 3]
+        ba_status = [0, 1, 2]
+        ack_host_status = [1, 2]
+        ack_service_status = [0, 1, 2, 3]
+        dt_host_status = [1, 2]
+        dt_service_status = [3]
+        hard_only = true
+        acknowledged = false
+        in_downtime = false
+        flapping = false
+        host_severity_operator = ">="
+        service_severity_operator = ">="
+        skip_anon_events = true
+        skip_nil_id = true
+        skip_downtime_progress = true
+        enable_bam_host = false
+        enable_host_status_dedup = true
+        enable_service_status_dedup = true
+        delta_host_status_change_allow = 20
+    "#
+    .parse()
+    .unwrap();
+    assert_eq!(filter, wanted);
+}
+
+#[test]
 fn parameters_are_carried_over_with_their_types_and_the_rest_is_told() {
     let (filter, notes, text) = imported(
         &of(

@@ -67,6 +67,9 @@ pub(super) const ROWS: &[Row] = &[
     ("delta_host_status_change_allow", Kind::Number, "20"),
 ];
 
+/// What connectors do whatever they are told.
+pub(super) const ALWAYS: &[&str] = &["skip_downtime_progress = true"];
+
 /// Those that are no filter: what is to be done.
 #[rustfmt::skip]
 const OTHERS: &[Row] = &[

@@ -1,13 +1,14 @@
 //! From a connector's parameters to a source with its filter.
 //!
 //! Invariant: what is written passes `vigie check`; a value that cannot be read is left at its default
-//! and told. A secret is named, never shown.
+//! and told. Every default of a connector is written out, because here what is absent filters nothing.
+//! A secret is named, never shown.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::output::{Given, Output};
-use super::parameter::{self, Kind, ROWS};
+use super::parameter::{self, ALWAYS, Kind, ROWS};
 use crate::lua_pattern;
 use crate::source::bbdo::elements;
 
@@ -112,11 +113,12 @@ impl Translation<'_> {
                 }
                 None => self.read(name, *kind, usual).ok(),
             };
-            match value.as_deref() {
-                Some("") | None => {}
-                Some(value) => rows.push(format!("{name} = {value}")),
+            let value = value.filter(|value| !value.is_empty());
+            if let Some(value) = value.or_else(|| inherited(name, &rows)) {
+                rows.push(format!("{name} = {value}"));
             }
         }
+        rows.extend(ALWAYS.iter().map(|row| (*row).to_owned()));
         rows
     }
 
@@ -253,6 +255,16 @@ impl Translation<'_> {
         }
         self.notes.extend(notes);
     }
+}
+
+/// The states of acknowledgements and downtimes are, if they are not given, those of statuses.
+fn inherited(name: &str, rows: &[String]) -> Option<String> {
+    let usual = name.strip_prefix("ack_").or(name.strip_prefix("dt_"))?;
+    let value = |row: &String| {
+        let (known, value) = row.split_once(" = ")?;
+        (known == usual).then(|| value.to_owned())
+    };
+    rows.iter().find_map(value)
 }
 
 fn split(value: &str) -> impl Iterator<Item = &str> {

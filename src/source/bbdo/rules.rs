@@ -1,7 +1,8 @@
 //! What of all that a Broker says becomes events: the parameters of stream connectors, by their
 //! names and with what they were meant to do.
 //!
-//! A rule that a script got wrong is mended: a depth of downtimes above 1 is a downtime, severity
+//! Invariant: a key that is absent filters nothing, whatever a stream connector would take for it; so
+//! nobody misses events because of what is not written down. A rule that a script got wrong is mended: a depth of downtimes above 1 is a downtime, severity
 //! thresholds count, and of a pair accepted/rejected both are obeyed.
 
 mod kinds;
@@ -20,21 +21,22 @@ use crate::event::Value;
 const BUSINESS_HOST: &str = "_Module_BAM_";
 /// The state of what was not checked yet.
 const PENDING: i64 = 4;
-/// The keys of `[source.filter]`; the defaults are those of stream connectors. `["*"]` is all.
+/// The keys of `[source.filter]`. One that is absent, or `["*"]`, lets everything pass.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Rules {
-    accepted_categories: Vec<Category>,
-    accepted_elements: Vec<Element>,
-    host_status: States,
-    service_status: States,
-    ba_status: States,
-    /// Empty: as `host_status`; and so for the other three.
-    ack_host_status: States,
-    ack_service_status: States,
-    dt_host_status: States,
-    dt_service_status: States,
+    accepted_categories: Option<Vec<Category>>,
+    accepted_elements: Option<Vec<Element>>,
+    host_status: Option<States>,
+    service_status: Option<States>,
+    ba_status: Option<States>,
+    /// `[]`: as `host_status`; and so for the other three.
+    ack_host_status: Option<States>,
+    ack_service_status: Option<States>,
+    dt_host_status: Option<States>,
+    dt_service_status: Option<States>,
     hard_only: bool,
+    /// False: what is acknowledged does not pass; and so for the other two.
     acknowledged: bool,
     in_downtime: bool,
     flapping: bool,
@@ -59,30 +61,31 @@ pub(super) struct Rules {
     skip_nil_id: bool,
     /// Of a downtime only its start and its end pass, not that it was planned.
     skip_downtime_progress: bool,
-    /// Hosts that stand for business activities pass, by the name of the activity.
-    enable_bam_host: bool,
+    /// Hosts that stand for business activities: true lets them pass by the name of the activity,
+    /// false stops them, absent lets them pass as they are.
+    enable_bam_host: Option<bool>,
     enable_host_status_dedup: bool,
     enable_service_status_dedup: bool,
-    /// Seconds between a host's check and its hard change.
+    /// Seconds between a host's check and its hard change, for `enable_host_status_dedup`.
     delta_host_status_change_allow: i64,
 }
 
 impl Default for Rules {
     fn default() -> Rules {
         Rules {
-            accepted_categories: Category::all_of(&["neb", "bam"]),
-            accepted_elements: Element::all_of(&["host_status", "service_status", "ba_status"]),
-            host_status: States::of(&[0, 1, 2]),
-            service_status: States::of(&[0, 1, 2, 3]),
-            ba_status: States::of(&[0, 1, 2]),
-            ack_host_status: States::default(),
-            ack_service_status: States::default(),
-            dt_host_status: States::default(),
-            dt_service_status: States::default(),
-            hard_only: true,
-            acknowledged: false,
-            in_downtime: false,
-            flapping: false,
+            accepted_categories: None,
+            accepted_elements: None,
+            host_status: None,
+            service_status: None,
+            ba_status: None,
+            ack_host_status: None,
+            ack_service_status: None,
+            dt_host_status: None,
+            dt_service_status: None,
+            hard_only: false,
+            acknowledged: true,
+            in_downtime: true,
+            flapping: true,
             accepted_hostgroups: Vec::new(),
             rejected_hostgroups: Vec::new(),
             accepted_servicegroups: Vec::new(),
@@ -100,12 +103,12 @@ impl Default for Rules {
             host_severity_operator: Operator::default(),
             service_severity_threshold: None,
             service_severity_operator: Operator::default(),
-            skip_anon_events: true,
-            skip_nil_id: true,
-            skip_downtime_progress: true,
-            enable_bam_host: false,
-            enable_host_status_dedup: true,
-            enable_service_status_dedup: true,
+            skip_anon_events: false,
+            skip_nil_id: false,
+            skip_downtime_progress: false,
+            enable_bam_host: None,
+            enable_host_status_dedup: false,
+            enable_service_status_dedup: false,
             delta_host_status_change_allow: 20,
         }
     }
@@ -114,22 +117,30 @@ impl Default for Rules {
 impl Rules {
     /// True if events of this kind may pass; asked before anything is decoded.
     pub(super) fn wants(&self, category: u16, kind: &str) -> bool {
-        self.accepted_categories.iter().any(|one| one.is(category))
-            && self.accepted_elements.iter().any(|one| one.is(kind))
+        let categories = self.accepted_categories.as_ref();
+        let elements = self.accepted_elements.as_ref();
+        categories.is_none_or(|all| all.iter().any(|one| one.is(category)))
+            && elements.is_none_or(|all| all.iter().any(|one| one.is(kind)))
+    }
+
+    /// True if nobody said which kinds of events are wanted, so that all are.
+    pub(super) fn names_no_elements(&self) -> bool {
+        self.accepted_elements.is_none()
     }
 
     /// True if the states of hosts and services decide about downtimes, so that statuses are to be
     /// read whether they are wanted or not.
     pub(super) fn needs_states(&self) -> bool {
-        let (host, service) = (self.of_downtime(true), self.of_downtime(false));
-        let decides =
-            !(0..=2).all(|state| host.has(state)) || !(0..=3).all(|state| service.has(state));
-        decides && self.wants(1, "downtime")
+        let decides = |is_host: bool, last: i64| {
+            let states = self.of_downtime(is_host);
+            states.is_some_and(|states| !(0..=last).all(|state| states.has(state)))
+        };
+        (decides(true, 2) || decides(false, 3)) && self.wants(1, "downtime")
     }
 
     /// True if hosts of business activities go by the activity's name.
     pub(super) fn renames_business(&self, fields: &Fields) -> bool {
-        self.enable_bam_host && text(fields, "host_name").starts_with(BUSINESS_HOST)
+        self.enable_bam_host == Some(true) && text(fields, "host_name").starts_with(BUSINESS_HOST)
     }
 
     /// True if an event passes, its names being joined to it; `state` is that of what it is about, if
@@ -164,7 +175,7 @@ impl Rules {
         let is_anonymous = host == UNKNOWN || is_of_service && service == UNKNOWN;
         (has_ids || !self.skip_nil_id)
             && !(is_anonymous && self.skip_anon_events)
-            && (self.enable_bam_host || !host.starts_with(BUSINESS_HOST))
+            && (self.enable_bam_host != Some(false) || !host.starts_with(BUSINESS_HOST))
             && matches(&self.accepted_hosts, host)
             && (!is_of_service || self.of_service(fields))
             && listed(
@@ -202,9 +213,9 @@ impl Rules {
     }
 
     /// What a status must be like, of hosts and services alike.
-    fn state(&self, states: &States, fields: &Fields) -> bool {
+    fn state(&self, states: &Option<States>, fields: &Fields) -> bool {
         let is = |field: &str| fields.get(field) == Some(&Value::Bool(true));
-        states.has(number(fields, "state"))
+        has(states.as_ref(), number(fields, "state"))
             && (!self.hard_only || number(fields, "state_type") == 1)
             && (self.acknowledged || !is("acknowledged"))
             && (self.in_downtime || number(fields, "scheduled_downtime_depth") <= 0)
@@ -226,11 +237,11 @@ impl Rules {
     }
 
     fn acknowledgement(&self, fields: &Fields) -> bool {
-        let (own, usual) = match number(fields, "service_id") {
-            0 => (&self.ack_host_status, &self.host_status),
-            _ => (&self.ack_service_status, &self.service_status),
+        let states = match number(fields, "service_id") {
+            0 => own(&self.ack_host_status, &self.host_status),
+            _ => own(&self.ack_service_status, &self.service_status),
         };
-        own.or(usual).has(number(fields, "state"))
+        has(states, number(fields, "state"))
     }
 
     /// A downtime is planned, starts, ends and goes: its start and its last event count. What has
@@ -243,13 +254,13 @@ impl Rules {
         let state = state.map(|state| if state == PENDING { 0 } else { state });
         let states = self.of_downtime(number(fields, "service_id") == 0);
         (has_ended || starts || !self.skip_downtime_progress)
-            && (has_ended || state.is_none_or(|state| states.has(state)))
+            && (has_ended || state.is_none_or(|state| has(states, state)))
     }
 
-    fn of_downtime(&self, is_host: bool) -> &States {
+    fn of_downtime(&self, is_host: bool) -> Option<&States> {
         match is_host {
-            true => self.dt_host_status.or(&self.host_status),
-            false => self.dt_service_status.or(&self.service_status),
+            true => own(&self.dt_host_status, &self.host_status),
+            false => own(&self.dt_service_status, &self.service_status),
         }
     }
 
@@ -263,11 +274,23 @@ impl Rules {
 
     fn activity(&self, fields: &Fields) -> bool {
         let in_downtime = fields.get("in_downtime") == Some(&Value::Bool(true));
-        self.ba_status.has(number(fields, "state"))
+        has(self.ba_status.as_ref(), number(fields, "state"))
             && (self.in_downtime || !in_downtime)
             && !(self.skip_anon_events && text(fields, "ba_name") == UNKNOWN)
             && listed(&self.accepted_bvs, &self.rejected_bvs, &many(fields, "bvs"))
     }
+}
+
+/// The states of its own; where these are `[]`, the usual ones.
+fn own<'a>(own: &'a Option<States>, usual: &'a Option<States>) -> Option<&'a States> {
+    match own {
+        Some(states) if states.is_empty() => usual.as_ref(),
+        states => states.as_ref(),
+    }
+}
+
+fn has(states: Option<&States>, state: i64) -> bool {
+    states.is_none_or(|states| states.has(state))
 }
 
 /// Only the elder generation tells; a time that is not there is that of no change.

@@ -36,11 +36,6 @@ impl TryFrom<String> for Category {
 }
 
 impl Category {
-    pub(super) fn all_of(words: &[&str]) -> Vec<Category> {
-        let known = |word: &&str| Category::try_from((*word).to_owned()).ok();
-        words.iter().filter_map(known).collect()
-    }
-
     pub(super) fn is(&self, category: u16) -> bool {
         self.0.is_none_or(|own| own == category)
     }
@@ -65,13 +60,6 @@ impl TryFrom<String> for Element {
 }
 
 impl Element {
-    pub(super) fn all_of(words: &[&str]) -> Vec<Element> {
-        words
-            .iter()
-            .map(|word| Element((*word).to_owned()))
-            .collect()
-    }
-
     pub(super) fn is(&self, kind: &str) -> bool {
         self.0 == kind || self.0 == "*"
     }

@@ -7,7 +7,7 @@ use super::super::field::Fields;
 use super::super::names::number;
 use crate::event::Value;
 
-/// States that pass; `["*"]` is all, and empty is as another list.
+/// States that pass; `["*"]` is all.
 #[derive(Debug, Default, Deserialize)]
 #[serde(try_from = "Vec<StateWord>")]
 pub(super) struct States {
@@ -42,23 +42,13 @@ impl TryFrom<Vec<StateWord>> for States {
 }
 
 impl States {
-    pub(super) fn of(listed: &[i64]) -> States {
-        States {
-            listed: listed.to_vec(),
-            is_all: false,
-        }
-    }
-
     pub(super) fn has(&self, state: i64) -> bool {
         self.is_all || self.listed.contains(&state)
     }
 
-    /// This one, or the usual one if it is empty.
-    pub(super) fn or<'a>(&'a self, usual: &'a States) -> &'a States {
-        match self.is_all || !self.listed.is_empty() {
-            true => self,
-            false => usual,
-        }
+    /// True of `[]`.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.is_all && self.listed.is_empty()
     }
 }
 
