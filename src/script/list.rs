@@ -26,6 +26,14 @@ pub struct List {
 }
 
 impl List {
+    /// A list of these, which are no more than [`ITEMS_MAX`] and nested as a script may have them.
+    pub(super) fn of(items: Vec<Value>) -> List {
+        List {
+            depth: items.iter().map(depth).max().unwrap_or(0),
+            items: Arc::new(items),
+        }
+    }
+
     /// The items, in order.
     pub fn items(&self) -> &[Value] {
         &self.items

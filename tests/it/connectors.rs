@@ -530,8 +530,8 @@ fn the_script_of_the_page_for_influxdb_1_is_a_function_too() {
     });
     example.edit(
         "flows/perfdata/influxdb.rhai",
-        "as_points::by_metric(event",
-        "as_points::by_service(event",
+        "points = perfdata_points(events)",
+        "points = perfdata_points(events, \"service\")",
     );
     example.edit(
         "channels/perfdata.toml",

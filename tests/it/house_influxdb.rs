@@ -1,6 +1,7 @@
 //! A real InfluxDB 1.6 is written to.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -269,4 +270,78 @@ fn nothing_is_lost_while_a_real_influxdb_is_killed_and_started_again() {
         assert_eq!(run["state"], "done", "{run}");
     }
     assert_eq!(influxdb.count("rta", "value"), 40);
+}
+
+/// Events of a full batch of `examples/centreon`.
+const BATCH: i64 = 5_000;
+
+/// A check of the example's perfdata channel; each has four values.
+fn check(number: i64) -> Json {
+    let last = match number {
+        17 => "odd=1",
+        18 => "swap=inf",
+        _ => "swap=12%;80;90;0;100",
+    };
+    let perfdata = format!(
+        "'used /var'={number}MB;1000;2000;0;4000 load1=0.5;4;5;0; eth0~in#net.bps=7b/s;;;0; {last}"
+    );
+    json!({"kind": "service_status", "host_id": 100 + number / 10, "service_id": number,
+        "host_name": format!("server-{:04}.department.example.org", number / 10),
+        "service_description": format!("Service number {number} of many"), "poller": "Central",
+        "last_check": 1_795_192_006, "state": 0, "output": "OK", "perfdata": perfdata})
+}
+
+#[test]
+fn a_full_batch_of_the_example_is_written_in_one_run_and_its_bad_values_are_named() {
+    let influxdb = InfluxDb::start();
+    influxdb.tell("CREATE DATABASE m");
+    // What is text already takes no number.
+    let known = ureq::post(format!("{}/write?db=m&precision=s", influxdb.url()))
+        .send("odd value=\"many\" 1795192000");
+    assert_eq!(known.unwrap().status(), 204);
+    let house = House::new().settings(&format!(
+        "[influxdb]\nendpoint = \"{}\"\ndatabase = \"m\"",
+        influxdb.url()
+    ));
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/centreon/flows/perfdata");
+    let shipped = |name: &str| std::fs::read_to_string(example.join(name)).unwrap();
+    let batch = shipped("influxdb.toml");
+    assert!(batch.contains("size_max = 5000") && batch.contains("age_max = \"5s\""));
+    house.channel("perfdata", "");
+    house.file("flows/perfdata/influxdb.rhai", &shipped("influxdb.rhai"));
+    // However slow this machine is, the batch is full before it is old.
+    let batch = batch.replace("\"5s\"", "\"10m\"");
+    house.file("flows/perfdata/influxdb.toml", &batch);
+    let server = house.serve();
+    for first in (0..BATCH).step_by(1_000) {
+        server.push("perfdata", &(first..first + 1_000).map(check).collect());
+    }
+    let run = server.ended("perfdata/1/influxdb");
+    assert_eq!(run["state"], "done", "{}", run["message"]);
+    for (measurement, wanted) in [
+        ("used /var", BATCH),
+        ("load1", BATCH),
+        ("net.bps", BATCH),
+        ("swap", BATCH - 2),
+    ] {
+        assert_eq!(
+            influxdb.count(measurement, "value"),
+            wanted,
+            "{measurement}"
+        );
+    }
+    let console = run["console"].as_array().unwrap();
+    assert_eq!(console.len(), 2, "{console:?}");
+    let is_named = |measurement: &str, number: i64, why: &str| {
+        let service = format!("Service number {number} ");
+        console.iter().any(|line| {
+            let line = line.as_str().unwrap().replace('\\', "");
+            line.contains(measurement) && line.contains(&service) && line.contains(why)
+        })
+    };
+    assert!(is_named("odd,", 17, "field type conflict"), "{console:?}");
+    assert!(
+        is_named("swap", 18, "InfluxDB has no such number"),
+        "{console:?}"
+    );
 }

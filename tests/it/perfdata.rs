@@ -1,6 +1,7 @@
 //! Performance data, read as the real Broker read it.
 
-use vigie::script::perfdata::{DETAILED_MAX, METRICS_MAX, Metric, Range, parse};
+use vigie::script::list::ITEMS_MAX;
+use vigie::script::perfdata::{DETAILED_MAX, METRICS_MAX, Metric, POINTS_BYTES_MAX, Range, parse};
 
 fn range(low: f64, high: f64, inside: bool) -> Range {
     Range { low, high, inside }
@@ -224,6 +225,61 @@ fn details_are_what_connectors_use_and_fit_into_a_flow() {
         "0".to_owned(),
         "3000".to_owned(),
         DETAILED_MAX.to_string(),
+    ];
+    assert_eq!(run["console"], json!(lines), "{run}");
+}
+
+/// How an event's values become points, by hand.
+#[test]
+fn points_are_what_connectors_write() {
+    use crate::house::House;
+    use serde_json::json;
+    let house = House::new();
+    house.channel("alert", "").flow(
+        "alert/points",
+        r##"
+        for point in perfdata_points(event.check) { print(point); }
+        for point in perfdata_points([event.check], "service") { print(point); }
+        for point in perfdata_points(event.metric) { print(point); }
+        print(perfdata_points(#{ perfdata: () }).len());
+        print(json_dump(perfdata_points(event.odd)[0]));
+        let batch = list();
+        for n in 0..20 { batch += event.wide; }
+        print(perfdata_points(batch).len());
+        for wrong in [|| perfdata_points(1), || perfdata_points(event.check, "host"), || perfdata_points(event.much)] {
+            try { wrong.call(); } catch (why) { print(why); }
+        }
+        "##,
+    );
+    let server = house.serve();
+    let many: String = (0..3_000).map(|n| format!("m{n}=1 ")).collect();
+    let event = json!({
+        "check": {"service_id": 2, "host_name": "web, 1", "service_description": "Free space", "poller": "Central",
+            "last_check": 7, "perfdata": "a~b~c#d.e=1,5kB;;;0 time=2 bad"},
+        "metric": {"kind": "metric", "host_name": "web", "name": "x#rta", "value": 1, "time": 9},
+        "odd": {"host_name": "web", "perfdata": "#rta=1"},
+        "wide": {"host_name": "web", "service_description": "Ports of a switch", "last_check": 7, "perfdata": many},
+        "much": {"host_name": "w".repeat(20_000), "last_check": 7, "perfdata": many},
+    });
+    let pushed = server.push("alert", &event);
+    let run = server.ended(&format!("{pushed}/points"));
+    let common = "poller=Central,service.name=Free\\ space";
+    let lines = [
+        format!(
+            "d.e,host.name=web\\,\\ 1,metric.instance=a,metric.unit=kB,{common},subinstance_1=b,subinstance_2=c,type=service value=1.5 7"
+        ),
+        format!("time,host.name=web\\,\\ 1,{common},type=service value=2.0 7"),
+        "Free_space,host=web\\,\\ 1 a~b~c#d.e=1.5 7".to_owned(),
+        "Free_space,host=web\\,\\ 1 _time=2.0 7".to_owned(),
+        "rta,host.name=web,metric.instance=x,type=host value=1.0 9".to_owned(),
+        "0".to_owned(),
+        r#"{"fields":{"value":1.0},"measurement":"rta","tags":{"host.name":"web","metric.instance":"","metric.unit":"","poller":null,"type":"host"},"time":null}"#.to_owned(),
+        "60000".to_owned(),
+        "an event is a map, not an integer".to_owned(),
+        "points are by \"metric\" or by \"service\", not by \"host\"".to_owned(),
+        format!(
+            "these are more than {ITEMS_MAX} points or {POINTS_BYTES_MAX} bytes of them; a smaller `size_max` under [batch] makes them fewer"
+        ),
     ];
     assert_eq!(run["console"], json!(lines), "{run}");
 }

@@ -17,6 +17,7 @@ use base64::Engine as _;
 use serde::Deserialize;
 
 use self::point::Precision;
+pub use self::point::line_of;
 use super::{Action, Argument, Call, Performing, Repeat, Verb};
 use crate::secret::Secret;
 

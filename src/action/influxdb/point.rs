@@ -115,6 +115,18 @@ pub(super) fn encode(point: &Value, precision: Precision) -> Result<String, Odd>
     Ok(line)
 }
 
+/// The line of a point whose time is a number; `None` if it cannot be one, and `influxdb::write` says
+/// why.
+pub fn line_of(point: &Value) -> Option<String> {
+    let Value::Map(fields) = point else {
+        return None;
+    };
+    // A text would need to know the precision.
+    let is_number = matches!(fields.get("time"), Some(Value::Int(_)));
+    let line = is_number.then(|| encode(point, Precision::Seconds).ok());
+    line.flatten()
+}
+
 fn measurement(line: &mut String, name: Option<String>) -> Result<(), Odd> {
     let name = name.unwrap_or_default();
     if name.starts_with('#') {

@@ -36,20 +36,51 @@ pub struct Range {
     pub inside: bool,
 }
 
+/// What the name of a metric is made of: `instance~sub~sub#some.metric.unit`.
+pub(super) struct Name<'a> {
+    /// Whose metric it is; empty if it does not say.
+    pub(super) instance: &'a str,
+    /// What stands behind it.
+    subinstances: Option<&'a str>,
+    /// What is measured.
+    pub(super) metric: &'a str,
+}
+
+impl Name<'_> {
+    pub(super) fn of(name: &str) -> Name<'_> {
+        let (place, metric) = name.split_once('#').unwrap_or(("", name));
+        let (instance, subinstances) = match place.split_once('~') {
+            Some((instance, rest)) => (instance, Some(rest)),
+            None => (place, None),
+        };
+        Name {
+            instance,
+            subinstances,
+            metric,
+        }
+    }
+
+    /// The parts of the instance, in order.
+    pub(super) fn subinstances(&self) -> impl Iterator<Item = &str> {
+        self.subinstances.into_iter().flat_map(|all| all.split('~'))
+    }
+}
+
 impl Metric {
-    /// As stream connectors know it: `instance~sub~sub#some.metric.unit`.
+    /// As stream connectors know it.
     pub(super) fn into_value(self) -> Value {
-        let (place, metric) = self.name.split_once('#').unwrap_or(("", &self.name));
-        let mut parts = place.split('~').map(str::to_owned);
-        let instance = parts.next().unwrap_or_default();
+        let name = Name::of(&self.name);
         let list = |texts: Vec<String>| Value::List(texts.into_iter().map(Value::Text).collect());
-        let fields: Vec<String> = metric.split('.').map(str::to_owned).collect();
+        let fields: Vec<String> = name.metric.split('.').map(str::to_owned).collect();
         let mut map = BTreeMap::from([
             ("metric_unit", Value::from(fields.last().cloned())),
             ("metric_fields", list(fields)),
-            ("metric_name", Value::from(metric)),
-            ("instance", Value::Text(instance)),
-            ("subinstance", list(parts.collect())),
+            ("metric_name", Value::from(name.metric)),
+            ("instance", Value::from(name.instance)),
+            (
+                "subinstance",
+                list(name.subinstances().map(str::to_owned).collect()),
+            ),
             ("value", Value::Float(self.value)),
             ("uom", Value::from(self.unit.as_str())),
             ("type", Value::from(self.kind)),
