@@ -496,7 +496,7 @@ fn dead_letters_are_listed_by_time_and_go_when_forgiven() {
 fn runs_come_newest_first_over_the_holes_that_retention_left() {
     let folder = TempDir::new().unwrap();
     let store = open(folder.path());
-    let is_left = |number: u64| number % 37 == 0 || (100..=120).contains(&number);
+    let is_left = |number: u64| number.is_multiple_of(37) || (100..=120).contains(&number);
     for number in 1..=300 {
         push(&store, "alert", &event("x"));
         let run = run(&format!("alert/{number}/open"));
