@@ -126,6 +126,7 @@ pub struct Server {
 struct Shared {
     answer: Answer,
     seen: Mutex<Vec<Seen>>,
+    unanswered: Mutex<Vec<Seen>>,
     mischief: Mutex<VecDeque<Mischief>>,
     count: watch::Sender<usize>,
 }
@@ -149,6 +150,7 @@ impl Server {
         let shared = Arc::new(Shared {
             answer: Arc::new(answer),
             seen: Mutex::default(),
+            unanswered: Mutex::default(),
             mischief: Mutex::default(),
             count: watch::Sender::new(0),
         });
@@ -173,6 +175,11 @@ impl Server {
     /// Every request so far, in order.
     pub fn requests(&self) -> Vec<Seen> {
         lock(&self.shared.seen).clone()
+    }
+
+    /// Requests that were carried out and whose answer was lost, in order.
+    pub fn unanswered(&self) -> Vec<Seen> {
+        lock(&self.shared.unanswered).clone()
     }
 
     /// The next `count` requests go wrong in this way.
@@ -228,6 +235,7 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
         Some(Mischief::Silence) => std::future::pending().await,
         Some(Mischief::LoseAnswer) => {
             (shared.answer)(&seen);
+            lock(&shared.unanswered).push(seen);
             Err(io::ErrorKind::ConnectionAborted.into())
         }
         Some(Mischief::SlowBody) => slow((shared.answer)(&seen)),

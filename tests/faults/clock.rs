@@ -56,9 +56,11 @@ impl Clockwork {
             .environment("FAKETIME_NO_CACHE", "1")
             .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         let door = "[[source]]\nkind = \"cron\"\nschedule = \"* * * * * *\"\nmissed = \"once\"";
-        for (channel, toml) in [("alert", ""), ("look", ""), ("slow", ""), ("tick", door)] {
+        let bare = format!("dedup_window = \"0s\"\n{door}");
+        for (channel, toml) in [("alert", ""), ("look", ""), ("slow", "")] {
             house.channel(channel, toml);
         }
+        house.channel("tick", door).channel("bare", &bare);
         let tell = format!(
             "http::put(\"{}\", #{{ json: #{{ n: event.n }} }});",
             target.url()
@@ -118,10 +120,10 @@ fn server_time(server: &Running) -> i64 {
     at.parse::<Timestamp>().unwrap().as_second()
 }
 
-/// How many moments of the schedule came; each of them once, whatever the clock did.
-fn moments(server: &Running) -> usize {
+/// How many moments of the schedule came to a channel; each of them once, whatever the clock did.
+fn moments(server: &Running, channel: &str) -> usize {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    for body in events(server, "tick") {
+    for body in events(server, channel) {
         *seen.entry(body["scheduled_at"].to_string()).or_default() += 1;
     }
     let twice: Vec<_> = seen.iter().filter(|(_, count)| **count > 1).collect();
@@ -129,9 +131,10 @@ fn moments(server: &Running) -> usize {
     seen.len()
 }
 
-fn some_moments(server: &Running) {
-    let before = moments(server);
-    wait_for("moments", || (moments(server) >= before + 2).then_some(()));
+fn some_moments(server: &Running, channel: &str) {
+    let before = moments(server, channel);
+    let more = || (moments(server, channel) >= before + 2).then_some(());
+    wait_for("moments", more);
 }
 
 #[test]
@@ -148,7 +151,7 @@ fn a_jumping_clock_loses_nothing_and_does_nothing_twice() {
             let slow = server.ended(&format!("{slow}/sleep"));
             assert_eq!(slow["state"], "done", "{round}");
         }
-        some_moments(&server);
+        some_moments(&server, "tick");
         server.kill();
         server = clockwork.house.serve();
     }
@@ -165,12 +168,12 @@ fn a_jumping_clock_loses_nothing_and_does_nothing_twice() {
 fn a_moment_of_a_schedule_comes_once_though_the_clock_passes_it_twice() {
     let clockwork = Clockwork::new();
     let server = clockwork.house.serve();
-    some_moments(&server);
+    some_moments(&server, "tick");
     clockwork.jump(&server, 2 * HOUR);
     let jumped = Instant::now();
-    some_moments(&server);
+    some_moments(&server, "tick");
     clockwork.jump(&server, 0);
-    some_moments(&server);
+    some_moments(&server, "tick");
     // to just before the moments that came first
     let passed = i64::try_from(jumped.elapsed().as_secs()).unwrap();
     clockwork.jump(&server, 2 * HOUR - passed - 2);
@@ -178,7 +181,22 @@ fn a_moment_of_a_schedule_comes_once_though_the_clock_passes_it_twice() {
     wait_for("the same moments", || {
         (server_time(&server) > again).then_some(())
     });
-    moments(&server);
+    moments(&server, "tick");
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_clock_set_back_a_little_repeats_no_moment_even_where_nothing_else_knows_it() {
+    let clockwork = Clockwork::new();
+    let server = clockwork.house.serve();
+    some_moments(&server, "bare");
+    // seconds that went by already go by again
+    clockwork.jump(&server, -5);
+    let again = server_time(&server) + 5;
+    wait_for("the same seconds", || {
+        (server_time(&server) > again).then_some(())
+    });
+    some_moments(&server, "bare");
     assert_eq!(server.stop(), Some(0));
 }
 

@@ -1,7 +1,7 @@
 //! Disks that are full or fail, under the real server: producers are told, nothing that was accepted
 //! is lost, and intake goes on without a restart once the disk is well.
 //!
-//! Rounds: 1 full disk; 1 failing disk, 5 long. The disk is a small file system of its own (needs
+//! Rounds: a disk full twice; 1 failing disk, 5 long. The disk is a small file system of its own (needs
 //! root), the failures are the system's own errors, put in by strace.
 
 use std::path::{Path, PathBuf};
@@ -56,8 +56,11 @@ impl SmallDisk {
     fn fill(&self, left: u64) {
         let path = self.0.join("somebody_elses");
         let file = std::fs::File::create(path).unwrap();
-        let most = self.free().saturating_sub(left);
-        fallocate(&file, FallocateFlags::empty(), 0, most).unwrap();
+        let mut most = self.free().saturating_sub(left);
+        // The server writes meanwhile, so what was free is not always free still; what it frees is its own.
+        while fallocate(&file, FallocateFlags::empty(), 0, most).is_err() {
+            most -= 1 << 20;
+        }
     }
 
     /// That file goes.
@@ -174,6 +177,39 @@ fn send(house: &House, server: &Running) {
     assert!(output.status.success(), "{}", stderr(&output));
 }
 
+/// How often the store had to be opened again.
+fn reopened(server: &Running) -> usize {
+    server.log().matches("the store is opened again").count()
+}
+
+/// Fills the disk while producers send from number `first` on, until a commit has met it; the numbers
+/// that were accepted.
+fn meet_the_full_disk(server: &Running, disk: &SmallDisk, first: u64) -> Vec<u64> {
+    let (stop, mut first, before) = (AtomicBool::new(false), first, reopened(server));
+    let mut accepted = Vec::new();
+    wait_for("a commit that meets the full disk", || {
+        stop.store(false, Ordering::SeqCst);
+        let (more, refused) = std::thread::scope(|scope| {
+            let producing = scope.spawn(|| produce(server, first, &stop));
+            let ends = Ends(&stop);
+            disk.fill(0);
+            let refusal = || post(server, first + 900_000, 10).is_err().then_some(());
+            wait_for("a refusal", refusal);
+            drop(ends);
+            producing.join().unwrap()
+        });
+        accepted.extend(more);
+        first += 1_000_000;
+        let met = reopened(server) > before;
+        if !met {
+            disk.empty();
+            wait_for("room", || post(server, first - 1, 10).ok());
+        }
+        (met && refused > 0).then_some(())
+    });
+    accepted
+}
+
 #[test]
 fn producers_are_turned_away_while_the_disk_is_full_and_served_when_there_is_room() {
     let told = Told::new();
@@ -210,28 +246,14 @@ fn producers_are_turned_away_while_the_disk_is_full_and_served_when_there_is_roo
     });
     accepted.push(1_001);
 
-    // No room at all, found by the engine in the middle of a commit.
-    let (stop, mut first) = (AtomicBool::new(false), 10_000);
-    wait_for("a commit that meets the full disk", || {
-        stop.store(false, Ordering::SeqCst);
-        let (more, refused) = std::thread::scope(|scope| {
-            let producing = scope.spawn(|| produce(&server, first, &stop));
-            let ends = Ends(&stop);
-            disk.fill(0);
-            let refusal = || post(&server, first + 900_000, 10).is_err().then_some(());
-            wait_for("a refusal", refusal);
-            drop(ends);
-            producing.join().unwrap()
-        });
-        accepted.extend(more);
-        first += 1_000_000;
-        let met = server.log().contains("the store is opened again");
-        if !met {
-            disk.empty();
-            wait_for("room", || post(&server, first - 1, 10).ok());
-        }
-        (met && refused > 0).then_some(())
-    });
+    // No room at all, found by the engine in the middle of a commit; the same process goes on.
+    accepted.extend(meet_the_full_disk(&server, &disk, 10_000_000));
+    still_answers(&server);
+    disk.empty();
+    wait_for("intake without a restart", || post(&server, 1_002, 10).ok());
+    accepted.push(1_002);
+    told.holds(&accepted);
+    accepted.extend(meet_the_full_disk(&server, &disk, 100_000_000));
     still_answers(&server);
 
     // A restart on the full disk, by kill -9, loses nothing either.
@@ -296,6 +318,21 @@ const FAILING: [&[&str]; 2] = [
     &["-e", "trace=pwrite64", "-e", "inject=pwrite64:error=EIO"],
 ];
 
+/// The disk begins to fail while producers send from number `first` on; the fault, and the numbers that
+/// were accepted.
+fn fail_under_load(server: &Running, options: &[&str], first: u64) -> (Fault, Vec<u64>) {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let producing = scope.spawn(|| produce(server, first, &stop));
+        let ends = Ends(&stop);
+        let fault = Fault::at(server.pid(), options);
+        let refusal = || post(server, first + 900_000, 10).is_err().then_some(());
+        wait_for("a refusal", refusal);
+        drop(ends);
+        (fault, producing.join().unwrap().0)
+    })
+}
+
 #[test]
 fn a_disk_that_fails_stops_intake_with_the_reason_and_intake_goes_on_when_it_works() {
     need("faults");
@@ -309,22 +346,22 @@ fn a_disk_that_fails_stops_intake_with_the_reason_and_intake_goes_on_when_it_wor
     };
     for round in 0..rounds(1, 5) {
         for options in FAILING {
+            let reopened_before = reopened(&server);
             for _ in 0..5 {
                 accepted.push(next());
                 post(&server, *accepted.last().unwrap(), 10).unwrap();
             }
-            let fault = Fault::at(server.pid(), options);
+            // What is on its way when the disk begins to fail is refused or kept, nothing in between.
+            let first = next() * 1_000_000;
+            let (fault, on_the_way) = fail_under_load(&server, options, first);
+            accepted.extend(on_the_way);
             for _ in 0..5 {
                 let why =
                     post(&server, next(), 10).expect_err("accepted though nothing was flushed");
                 assert!(why.contains("Input/output error"), "{why}");
             }
             still_answers(&server);
-            assert!(
-                server.log().contains("the store is opened again"),
-                "{}",
-                server.log()
-            );
+            assert!(reopened(&server) > reopened_before, "{}", server.log());
             drop(fault);
             let again = wait_for("intake", || {
                 let n = next();

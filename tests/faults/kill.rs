@@ -2,6 +2,8 @@
 //! one key, whatever the moment.
 //!
 //! Rounds: 6 kills, 200 long. Producers note what they were told was accepted, and nothing else counts.
+//! Targets take their time, so that a kill finds deeds whose answer is still to come: that it did is
+//! asserted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use vigie::standin::redmine::{Issue, KEY};
-use vigie::standin::{Redmine, Reply, Seen, Server};
+use vigie::standin::{Mischief, Redmine, Reply, Seen, Server};
 
 use super::{Ends, rounds};
 use crate::house::{House, Running, wait_for};
@@ -21,6 +23,10 @@ use crate::peers::netsnmp::{Sender, udp_port};
 
 /// The sender's own small program.
 const SENDEVT: &str = env!("CARGO_BIN_EXE_sendevt");
+/// How long a target takes to answer, after the deed.
+const ANSWER_TIME: Duration = Duration::from_millis(15);
+/// Calls that are answered slowly.
+const SLOW_CALLS: usize = 200_000;
 /// Object and type of the traps.
 const TRAP: &str = "1.3.6.1.4.1.8072.2.3.0.1";
 const OBJECT: &str = "1.3.6.1.4.1.8072.2.3.2.1";
@@ -52,6 +58,8 @@ impl Street {
         let answer = |_: &Seen| Reply::json(200, &json!({}));
         let target = outside.block_on(Server::start(answer)).unwrap();
         let tickets = outside.block_on(Redmine::start()).unwrap();
+        target.fail_next(SLOW_CALLS, Mischief::Delay(ANSWER_TIME));
+        tickets.fail_next(SLOW_CALLS, Mischief::Delay(ANSWER_TIME));
         let (http, snmp) = (free_port(), udp_port());
         let house = House::new()
             .http(&format!("listen = \"127.0.0.1:{http}\""))
@@ -68,7 +76,8 @@ impl Street {
         for (flow, number) in FLOWS {
             let script = format!(
                 "let n = `${{{}}}`;\nhttp::put(\"{}/told\", #{{ json: #{{ n: n }} }});\n\
-                 if n.ends_with(\"7\") {{ redmine::open(#{{ subject: n, dedup_key: n }}); }}",
+                 if n.ends_with(\"7\") {{ redmine::open(#{{ subject: n, dedup_key: n }}); }}\n\
+                 if n.ends_with(\"2\") || n.ends_with(\"3\") {{ redmine::open(#{{ subject: n }}); }}",
                 number.replace("OBJECT", OBJECT),
                 target.url()
             );
@@ -214,6 +223,13 @@ impl Street {
             assert_eq!(keys.len(), 1, "{n} became several events: {keys:?}");
             assert!(*keys.values().next().unwrap() <= 1 + kills, "{n}: {keys:?}");
         }
+        let again: usize = told
+            .values()
+            .flat_map(BTreeMap::values)
+            .map(|times| times - 1)
+            .sum();
+        println!("{again} deeds had no answer when the process died");
+        assert!(again > 0, "no kill found a deed on its way");
         let mut subjects: Vec<String> = self
             .tickets
             .issues()
@@ -224,7 +240,8 @@ impl Street {
         subjects.sort();
         subjects.dedup();
         assert_eq!(subjects.len(), tickets, "a ticket was opened twice");
-        let wanted: BTreeSet<String> = told.keys().filter(|n| n.ends_with('7')).cloned().collect();
+        let has_ticket = |n: &&String| n.ends_with(['2', '3', '7']);
+        let wanted: BTreeSet<String> = told.keys().filter(has_ticket).cloned().collect();
         assert_eq!(subjects.into_iter().collect::<BTreeSet<_>>(), wanted);
     }
 }

@@ -139,7 +139,8 @@ fn the_unit_promises_what_the_server_does() {
         stop > 2 * drain,
         "{stop:?} to stop, {drain:?} each to end flows and actions"
     );
-    assert!(unit.contains("RestartPreventExitStatus=78"));
+    assert!(unit.contains("\nRestartPreventExitStatus=78\n"));
+    assert!(unit.contains("\nType=notify\n"), "READY=1 is waited for");
     let settings = std::fs::read_to_string(format!("{PACKAGING}/settings.toml")).unwrap();
     assert!(unit.contains("StateDirectory=vigie\n") && settings.contains("\"/var/lib/vigie\""));
     let house = House::new();

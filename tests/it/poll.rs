@@ -139,6 +139,9 @@ fn an_item_is_new_when_its_key_is_and_a_state_when_it_changes() {
         &json!([{"id": 1, "updated": "b", "noise": 3}]),
     ));
     assert_eq!(count(&server, 2)[1]["noise"], 3);
+    wait_for("the newer state", || {
+        (events(&server, "state").len() == 3).then_some(())
+    });
     // What was there before is news for a state, and none for a key.
     service.gives(Reply::json(
         200,
