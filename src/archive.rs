@@ -20,6 +20,7 @@ use crate::source::asked::{Named, Wished};
 use crate::source::http::Refusal;
 use crate::state::State;
 use crate::store::Store;
+use crate::storm::StormSettings;
 use crate::transcript::{bundle_to_json, event_to_json, records_to_json, seen_in};
 
 /// Events that one page looks at.
@@ -144,13 +145,15 @@ fn row(store: &Store, event: &Event, flow: Option<&str>) -> Result<Json_, Refusa
     Ok(row)
 }
 
-/// A flow as it is now: its sources.
+/// A flow as it is now: its sources, and which storm control it has.
 async fn flow(state: Server, peer: Peer, headers: HeaderMap, Named(name): Named<String>) -> Answer {
     let channel = name.split('/').next().unwrap_or(&name);
     state.admit(peer, &headers, Right::Read, Some(channel))?;
     let flow = state.attendance.flow(&name).ok_or_else(|| gone(&name))?;
+    let storm = flow.settings.storm.as_ref();
     Ok(Json(json!({
         "flow": flow.path(),
+        "storm": storm.map(StormSettings::kinds).unwrap_or_default(),
         "script": bundle_to_json(flow.script.bundle()),
         "run_seconds_max": flow.settings.run_seconds_max,
         "now": state.conductor.clock.now().to_string(),

@@ -55,6 +55,12 @@ impl Bundle {
         hex::encode(&hasher.finalize())
     }
 
+    /// True if the script, or what it imports, speaks of `words` anywhere.
+    pub fn says(&self, words: &str) -> bool {
+        let mut texts = std::iter::once(&self.source).chain(self.modules.values());
+        texts.any(|text| text.contains(words))
+    }
+
     /// The place of a position in the script, or in the module that `source` names.
     pub(crate) fn place(&self, source: Option<&str>, position: Position) -> Option<Place> {
         let (line, column) = (position.line()?, position.position().unwrap_or(1));

@@ -6,6 +6,8 @@
 //! asks something else, virtual time begins: what is asked again later is answered with what came
 //! of it in the real run, waits look at the recorded events. Invariant: what nobody recorded is
 //! said to be so; it is taken as `()`, and where the script fails over that the comparison ends.
+//! Left out, and for whoever shows a comparison to say: storm control, and in filters the names of
+//! `broker::`, which only the server knows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,9 @@ use crate::world::World;
 
 /// Local words that take effect outside the script; they are compared like actions.
 const EFFECTS: &[&str] = &["emit", "state::set", "state::delete"];
+
+/// What a filter may ask that only the server knows.
+const NAMES: &str = "broker::";
 
 /// A run's journal, and the events that began it.
 pub type RealRun = (Journal, Arc<Vec<Event>>);
@@ -88,14 +93,14 @@ pub enum Compared {
 impl Comparison<'_> {
     /// What would be otherwise for one event.
     pub fn of(&self, case: &Case) -> Compared {
-        let before = match &case.run {
-            Some((journal, _)) => filter_of(journal),
-            None => self.filter(self.old, &case.event),
-        };
-        let after = self.filter(self.new, &case.event);
+        let (before, after) = self.filters(case);
         let mut difference = Difference::default();
         if before != after {
             difference.filter = Some((before.clone(), after.clone()));
+            if self.asks_names() {
+                let note = format!("the names of {NAMES} are not known here");
+                difference.notes.push(note);
+            }
         }
         match (before == MATCHED, after == MATCHED, &case.run) {
             (true, true, Some(run)) => self.both(run, difference),
@@ -118,6 +123,24 @@ impl Comparison<'_> {
             (false, true, _) => self.fresh(&case.event, difference),
             _ => Compared::To(difference),
         }
+    }
+
+    /// What the filter said, and what the new one says. Where names are asked for and both versions say
+    /// the same without them, the new one is taken to say what was said with them.
+    fn filters(&self, case: &Case) -> (String, String) {
+        let after = self.filter(self.new, &case.event);
+        let Some((journal, _)) = &case.run else {
+            return (self.filter(self.old, &case.event), after);
+        };
+        let before = filter_of(journal);
+        match self.asks_names() && self.filter(self.old, &case.event) == after {
+            true => (before.clone(), before),
+            false => (before, after),
+        }
+    }
+
+    fn asks_names(&self) -> bool {
+        self.old.bundle().says(NAMES) || self.new.bundle().says(NAMES)
     }
 
     fn filter(&self, script: &Script, event: &Event) -> String {
@@ -238,6 +261,22 @@ impl Comparison<'_> {
             thinking: self.thinking,
         }
     }
+}
+
+/// What a comparison of these versions does not show, as sentences; `storm` are the kinds of storm control
+/// that the flow has.
+pub fn left_out(storm: &[&str], versions: [&Script; 2]) -> Vec<String> {
+    let storm = (!storm.is_empty()).then(|| {
+        let kinds = storm.join(", ");
+        format!(
+            "[storm] ({kinds}) is left out: every event that a filter lets through is taken to act"
+        )
+    });
+    let asks = versions.iter().any(|script| script.bundle().says(NAMES));
+    let names = asks.then(|| {
+        format!("only the server knows the names of {NAMES}: filters are asked without them")
+    });
+    storm.into_iter().chain(names).collect()
 }
 
 const MATCHED: &str = "matched";

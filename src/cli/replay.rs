@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use super::client::{Client, segment};
 use super::{Common, record, report};
 use crate::bundle::Script;
-use crate::compare::{Case, Compared, Comparison, Difference, RealRun};
+use crate::compare::{Case, Compared, Comparison, Difference, RealRun, left_out};
 use crate::config::House;
 use crate::difference::Change;
 use crate::duration::Lasting;
@@ -39,6 +39,8 @@ const REPLAYED_BYTES_MAX: usize = 1024 * 1024 * 1024;
     vigie replay --since 1d --flow new.rhai --flow-name alert/open_ticket --json\n\n\
     Each recorded event goes through the new version, in virtual time and with the outcomes that the\n\
     real run had; nothing is performed. What nobody recorded is taken as () and said to be so.\n\
+    Left out: [storm], every event that the filter lets through is taken to act; and in a filter the\n\
+    names of broker::, which only the server knows. If the flow has them, it is said on stderr.\n\
     Imports are read from the `flows` folder of the settings.\n\n\
     Exit: 0 no difference, 1 there are differences, 69 the server is away, 78 the script has mistakes."
 )]
@@ -68,6 +70,7 @@ impl Replay {
         let flow = client.get(&format!("flows/{}/record", segment(&name)))?;
         let thinkers = Common::thinkers()?;
         let versions = self.versions(common, &thinkers, &flow)?;
+        let left_out = left_out(&kinds(&flow), [&versions.old, &versions.new]);
         let now: Timestamp = flow["now"]
             .as_str()
             .and_then(|now| now.parse().ok())
@@ -102,7 +105,7 @@ impl Replay {
                 found.push((id, difference));
             }
         }
-        self.tell(&name, count, &found);
+        self.tell((&name, &left_out), count, &found);
         Ok(if found.is_empty() {
             Exit::Ok
         } else {
@@ -149,13 +152,22 @@ impl Replay {
         Ok(Versions { old, new, thinking })
     }
 
-    fn tell(&self, name: &str, count: usize, found: &[(EventId, Difference)]) {
+    fn tell(
+        &self,
+        (name, left_out): (&str, &[String]),
+        count: usize,
+        found: &[(EventId, Difference)],
+    ) {
+        for what in left_out {
+            report::sentence(what);
+        }
         if self.json {
             let rows: Vec<Json> = found
                 .iter()
                 .map(|(id, difference)| row(id, difference))
                 .collect();
-            let whole = json!({ "flow": name, "events": count, "differences": rows });
+            let whole =
+                json!({ "flow": name, "events": count, "differences": rows, "left_out": left_out });
             return report::line(&format!("{whole:#}"));
         }
         for (id, difference) in found {
@@ -166,6 +178,12 @@ impl Replay {
         }
         report::line(&format!("{} of {count} events differ", found.len()));
     }
+}
+
+/// The kinds of storm control that the flow has.
+fn kinds(flow: &Json) -> Vec<&str> {
+    let kinds = flow["storm"].as_array().into_iter().flatten();
+    kinds.filter_map(Json::as_str).collect()
 }
 
 fn mistaken(mistakes: Vec<Diagnostic>) -> Exit {

@@ -144,6 +144,16 @@ impl Kind {
 }
 
 impl StormSettings {
+    /// The kinds that are there, by their keys, in the order in which an event meets them.
+    pub fn kinds(&self) -> Vec<&'static str> {
+        let is_there = |kind: &&Kind| super::by(self, **kind).is_some();
+        Kind::ALL
+            .iter()
+            .filter(is_there)
+            .map(|kind| kind.word())
+            .collect()
+    }
+
     /// What the types do not say.
     ///
     /// # Errors

@@ -264,6 +264,11 @@ fn names_are_asked_for_in_a_flow_and_its_filter_also_after_kill_9() {
     let metrics = server.ask("/metrics", &[], None).text;
     let counted = "vigie_source_unknown_names_total{source=\"centreon/bbdo\",kind=\"bbdo\"} 1";
     assert!(metrics.contains(counted), "{metrics}");
+    // A comparison knows no names: it says so, and takes an unchanged filter to say what it said.
+    let output = server.verb(&["replay", "--flow", "flows/ask/name.rhai"]);
+    let said = format!("{output:?}");
+    assert!(said.contains("0 of 1 events differ"), "{said}");
+    assert!(said.contains("only the server knows the names"), "{said}");
     // Another host is not for this flow, and `explain` says by which name.
     let other = server.push("ask", &json!({ "host_id": 5 }));
     let said = wait_for("the explanation", || {

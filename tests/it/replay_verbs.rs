@@ -625,3 +625,38 @@ fn more_events_than_a_page_has_are_all_compared() {
     let told = unchanged_and(&server, &house, &script.replace("> 1100", "> 1190"));
     assert!(told.contains("45 of 1200 events differ"), "{told}");
 }
+
+#[test]
+fn what_a_comparison_leaves_out_is_said() {
+    let house = house();
+    house.file(
+        "flows/alert/ticket.toml",
+        "[storm]\ndedup = { by = [\"host\"], within = \"1h\" }\nthrottle = { most = 5, within = \"1h\" }",
+    );
+    let server = lived(&house);
+    let output = replayed(&house, &server, FLOW);
+    let storm = "[storm] (dedup, throttle) is left out";
+    assert!(stderr(&output).contains(storm), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("broker::"), "{}", stderr(&output));
+    let asks = format!("{FLOW}print(broker::host_name(1));");
+    let output = replayed(&house, &server, &asks);
+    let names = "only the server knows the names of broker::";
+    assert!(stderr(&output).contains(names), "{}", stderr(&output));
+    let arguments = [
+        "replay",
+        "--json",
+        "--flow",
+        "new.rhai",
+        "--flow-name",
+        "alert/ticket",
+    ];
+    let told: Json = serde_json::from_str(&stdout(&server.verb(&arguments))).unwrap();
+    let left_out = told["left_out"].as_array().unwrap();
+    assert_eq!(left_out.len(), 2, "{told}");
+    assert!(left_out[0].as_str().unwrap().starts_with(storm), "{told}");
+    let help = stdout(&house.run(&["replay", "--help"]));
+    assert!(
+        help.contains("Left out: [storm]") && help.contains("broker::"),
+        "{help}"
+    );
+}
