@@ -39,6 +39,8 @@ pub struct Channel {
     /// Events that are on their way to the disk.
     coming: AtomicU64,
     dropped: AtomicU64,
+    /// So many of them are told on disk.
+    told_dropped: AtomicU64,
     paused: AtomicBool,
 }
 
@@ -71,6 +73,7 @@ pub enum PushError {
 impl Channel {
     fn new(name: &str, settings: ChannelSettings, store: &Store) -> Result<Channel, StoreError> {
         let tail = store.tail(name) + 1;
+        let (skip, dropped) = depth::lost(store, name)?;
         Ok(Channel {
             name: name.to_owned(),
             store: store.clone(),
@@ -79,10 +82,11 @@ impl Channel {
             offered: watch::Sender::new(tail),
             has_flows: AtomicBool::new(false),
             floor: AtomicU64::new(looked_at(store, name)?),
-            skip: AtomicU64::new(0),
+            skip: AtomicU64::new(skip),
             held: AtomicU64::new(0),
             coming: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
+            dropped: AtomicU64::new(dropped),
+            told_dropped: AtomicU64::new(dropped),
             paused: AtomicBool::new(false),
         })
     }
@@ -159,7 +163,7 @@ impl Channel {
         self.skip.load(Ordering::SeqCst)
     }
 
-    /// Events that a full channel let go.
+    /// Events that a full channel let go, in this process and before.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::SeqCst)
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Attendance;
+use crate::channel::Channel;
 use crate::claim::lock;
 use crate::store::{Batch, StoreError};
 use crate::weather::{Weather, Written};
@@ -15,10 +16,12 @@ use crate::weather::{Weather, Written};
 struct Moved {
     cursors: Vec<(String, u64)>,
     weathers: Vec<(Arc<Weather>, Written)>,
+    dropped: Vec<(Arc<Channel>, u64)>,
 }
 
 impl Attendance {
-    /// Writes the cursors that moved since the last call, in one batch, with the states that changed.
+    /// Writes the cursors that moved since the last call, in one batch, with the states that changed and
+    /// what full channels dropped.
     ///
     /// # Errors
     /// What the store does not keep; it is written again later then.
@@ -29,7 +32,11 @@ impl Attendance {
             keeping.push(Arc::clone(&weather.keeping).lock_owned().await);
         }
         let mut batch = Batch::new();
-        let moved = self.moved(&mut batch, &weathers)?;
+        let mut moved = self.moved(&mut batch, &weathers)?;
+        for channel in self.conductor.channels.all() {
+            let dropped = channel.keep_dropped(&mut batch)?;
+            moved.dropped.extend(dropped.map(|count| (channel, count)));
+        }
         self.set_floors();
         if batch.is_empty() {
             return Ok(());
@@ -37,6 +44,9 @@ impl Attendance {
         self.conductor.store.commit(batch).await?;
         for (weather, written) in moved.weathers {
             weather.kept(written);
+        }
+        for (channel, count) in moved.dropped {
+            channel.dropped_is_kept(count);
         }
         let mut attended = lock(&self.attended);
         for (path, low) in moved.cursors {

@@ -2,12 +2,27 @@
 //!
 //! Invariant: an event waits until every flow has looked at it, or, where there are no flows, until
 //! somebody takes it or its retention is over; one that was taken or dropped waits for nobody. What the
-//! storm control of a flow holds waits too, and is never dropped.
+//! storm control of a flow holds waits too, and is never dropped. What was dropped stays so after a restart; a
+//! crash may bring back what was dropped in the moment before it.
 
 use std::sync::atomic::Ordering;
 
 use super::{Channel, PushError};
 use crate::config::OnFull;
+use crate::store::{Batch, Store, StoreError};
+
+/// In front of a channel's name: what it dropped.
+const DROPPED: &str = "dropped/";
+
+/// Below which event everything was dropped, and how many events that were in all.
+pub(super) fn lost(store: &Store, name: &str) -> Result<(u64, u64), StoreError> {
+    let mark = store.mark(&format!("{DROPPED}{name}"))?.unwrap_or_default();
+    let number = |at: usize| {
+        let bytes = mark.get(at..at + 8)?;
+        Some(u64::from_be_bytes(bytes.try_into().ok()?))
+    };
+    Ok((number(0).unwrap_or(0), number(8).unwrap_or(0)))
+}
 
 impl Channel {
     /// How many events wait for a flow, or for somebody to take them.
@@ -52,6 +67,26 @@ impl Channel {
                 depth_max: settings.depth_max,
             }),
         }
+    }
+
+    /// Puts what was dropped since the last time into a batch, if there is any; gives the count to be
+    /// handed to [`Channel::dropped_is_kept`] once the batch is on disk.
+    ///
+    /// # Errors
+    /// A name that is too long, which none is.
+    pub(crate) fn keep_dropped(&self, batch: &mut Batch) -> Result<Option<u64>, StoreError> {
+        let dropped = self.dropped();
+        if dropped == self.told_dropped.load(Ordering::SeqCst) {
+            return Ok(None);
+        }
+        let mark = [self.skip().to_be_bytes(), dropped.to_be_bytes()].concat();
+        batch.set_mark(&format!("{DROPPED}{}", self.name), Some(mark))?;
+        Ok(Some(dropped))
+    }
+
+    /// So many are told on disk.
+    pub(crate) fn dropped_is_kept(&self, dropped: u64) {
+        self.told_dropped.store(dropped, Ordering::SeqCst);
     }
 
     fn drop_oldest(&self, count: u64) {

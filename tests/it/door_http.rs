@@ -557,8 +557,43 @@ fn a_channel_may_let_its_oldest_go_and_counts_them() {
         metrics.contains("vigie_channel_depth{channel=\"recent\"} 2\n"),
         "{metrics}"
     );
-    let row = server.get("channels")["channels"][0].clone();
-    assert_eq!((&row["waiting"], &row["dropped"]), (&json!(2), &json!(3)));
+    let row = |server: &Running| server.get("channels")["channels"][0].clone();
+    let counts = |row: Json| (row["waiting"].clone(), row["dropped"].clone());
+    assert_eq!(counts(row(&server)), (json!(2), json!(3)));
+    // dropped is dropped, and stays counted
+    assert_eq!(server.stop(), Some(0));
+    let server = house.serve();
+    assert_eq!(counts(row(&server)), (json!(2), json!(3)));
+    server.push("recent", &json!(6));
+    assert_eq!(counts(row(&server)), (json!(2), json!(4)));
+}
+
+#[test]
+fn what_a_full_channel_dropped_is_shown_to_no_flow_after_a_restart() {
+    let house = House::new().settings("[file]\nfolder = \"out\"");
+    std::fs::create_dir_all(house.path("out")).unwrap();
+    house.channel("recent", "depth_max = 2\non_full = \"drop_oldest\"");
+    house.flow("recent/note", "file::append(\"log\", `${event.n}`);");
+    let server = house.serve();
+    assert!(server.verb(&["pause", "recent/note"]).status.success());
+    for n in 1..=5 {
+        server.push("recent", &json!({ "n": n }));
+    }
+    assert_eq!(server.stop(), Some(0));
+    let server = house.serve();
+    assert!(server.verb(&["resume", "recent/note"]).status.success());
+    wait_for("the rest", || {
+        let lines = crate::house::lines(&house.path("out/log"));
+        (lines.len() >= 2).then_some(())
+    });
+    server.push("recent", &json!({ "n": 6 }));
+    wait_for("the newest", || {
+        let lines = crate::house::lines(&house.path("out/log"));
+        lines.contains(&"6".to_owned()).then_some(())
+    });
+    let mut lines = crate::house::lines(&house.path("out/log"));
+    lines.sort();
+    assert_eq!(lines, ["4", "5", "6"]);
 }
 
 #[test]
