@@ -10,7 +10,7 @@ use super::rounds;
 use crate::mutate::break_copies;
 
 #[path = "../../fuzz/targets/mod.rs"]
-mod targets;
+pub mod targets;
 
 const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
 /// Largest file of the corpus.

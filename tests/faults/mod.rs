@@ -6,7 +6,7 @@
 mod access;
 mod answer;
 mod clock;
-mod corpus;
+pub mod corpus;
 mod crowd;
 pub mod disk;
 mod kill;

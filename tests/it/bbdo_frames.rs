@@ -11,6 +11,7 @@ use vigie::source::bbdo::handshake::{Layers, Version};
 use vigie::source::bbdo::session::{Failed, Said, Session};
 use vigie::source::bbdo::squeeze::{Unpacker, pack};
 
+use crate::faults::corpus::targets;
 use crate::mutate::each_mutation;
 
 /// Recordings that are not compressed.
@@ -322,17 +323,5 @@ fn broken_recordings_never_bring_it_down() {
         .iter()
         .map(|name| recording(name))
         .collect();
-    each_mutation(&seeds, |bytes| {
-        let mut session = Session::answering(Layers {
-            tls: false,
-            compression: true,
-        });
-        if session.push(bytes).is_err() {
-            return;
-        }
-        while let Ok(Some(_)) = session.take() {
-            session.kept();
-            session.acknowledge();
-        }
-    });
+    each_mutation(&seeds, |bytes| targets::run("bbdo_stream", bytes));
 }

@@ -9,23 +9,22 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value as Json, json};
 use tokio::runtime::Runtime;
 use vigie::action::Services;
-use vigie::action::influxdb::{Service, Settings};
 use vigie::event::Value;
 
-use crate::acting::{Try, refusal, secret, shown};
+use crate::acting::{Try, call, refusal, shown};
 use crate::house::{House, wait_for};
-use crate::influxdb::{field_said, handed, is_sayable, point, said, services};
+use crate::influxdb::{
+    CONFLICT, field_said, handed, is_sayable, named, point, prepared, said, services, with, written,
+};
 use crate::peers::influxdb::{ADMIN, InfluxDb};
 
 fn write(services: &Services, points: Json) -> Json {
-    let runtime = Runtime::new().unwrap();
-    let outcome = runtime.block_on(Try::first(services).call("influxdb::write", json!([points])));
-    shown(&outcome.unwrap())
+    Runtime::new().unwrap().block_on(written(services, points))
 }
 
 fn refused(services: &Services, arguments: Json) -> String {
     let runtime = Runtime::new().unwrap();
-    refusal(runtime.block_on(Try::first(services).call("influxdb::write", arguments)))
+    refusal(runtime.block_on(call(services, "influxdb::write", arguments)))
 }
 
 fn plain(influxdb: &InfluxDb) -> Services {
@@ -127,20 +126,13 @@ fn a_real_influxdb_keeps_the_good_lines_and_the_bad_ones_are_named() {
         "cpu,host=g value=3 noon",
     ];
     let outcome = write(&services, json!(lines));
-    let dropped: Vec<(i64, &str)> = outcome["dropped"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| (one["line"].as_i64().unwrap(), one["why"].as_str().unwrap()))
-        .collect();
-    let conflict = "field type conflict: input field \"f\" on measurement \"conf\" is type string, already exists as type integer";
     assert_eq!(
-        dropped,
+        named(&outcome),
         [
             (2, "missing field value"),
-            (3, conflict),
+            (3, CONFLICT),
             (4, "invalid number"),
-            (6, conflict),
+            (6, CONFLICT),
             (
                 7,
                 "invalid tag key: input tag \"time\" on measurement \"cpu\" is invalid"
@@ -193,18 +185,11 @@ fn a_real_influxdb_says_who_may_write_and_where() {
     let influxdb = InfluxDb::with_login();
     influxdb.tell("CREATE USER bob WITH PASSWORD 'pw'");
     let login = |user: &str, password: &str| {
-        let (folder, file) = secret(password);
-        let settings = Settings {
-            endpoint: influxdb.url(),
-            database: "m".to_owned(),
-            user: user.to_owned(),
-            password_file: Some(file),
-            ..Settings::default()
-        };
-        Services {
-            influxdb: Some(Service::prepare(settings, folder.path()).unwrap()),
-            ..Services::default()
-        }
+        let toml = format!(
+            "endpoint = \"{}\"\ndatabase = \"m\"\nuser = \"{user}\"\npassword_file = \"secret\"",
+            influxdb.url()
+        );
+        with(prepared(&toml, password).unwrap())
     };
     let admin = login(ADMIN.0, ADMIN.1);
     assert_eq!(write(&admin, json!("m f=1 1"))["written"], 1);

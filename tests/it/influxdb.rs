@@ -15,13 +15,13 @@ use vigie::standin::{InfluxDb, Mischief, Reply};
 use crate::acting::{Try, away, call, refusal, secret, shown};
 use crate::house::{House, lines, stderr, stdout, wait_for};
 
-fn prepared(toml: &str, secret_text: &str) -> Result<Service, String> {
+pub fn prepared(toml: &str, secret_text: &str) -> Result<Service, String> {
     let (folder, _) = secret(secret_text);
     let settings: Settings = toml::from_str(toml).map_err(|why| why.to_string())?;
     Service::prepare(settings, folder.path())
 }
 
-fn with(service: Service) -> Services {
+pub fn with(service: Service) -> Services {
     Services {
         influxdb: Some(service),
         ..Services::default()
@@ -60,10 +60,22 @@ fn sent(standin: &InfluxDb, nth: usize) -> String {
     text
 }
 
-async fn written(services: &Services, points: Json) -> Json {
+/// The outcome of a write that goes well.
+pub async fn written(services: &Services, points: Json) -> Json {
     let outcome = call(services, "influxdb::write", json!([points])).await;
     shown(&outcome.unwrap())
 }
+
+/// The bad lines that an outcome names, and why.
+pub fn named(outcome: &Json) -> Vec<(i64, &str)> {
+    let dropped = outcome["dropped"].as_array().unwrap().iter();
+    dropped
+        .map(|one| (one["line"].as_i64().unwrap(), one["why"].as_str().unwrap()))
+        .collect()
+}
+
+/// What InfluxDB says of a line whose field `f` of `conf` is text and was a whole number before.
+pub const CONFLICT: &str = "field type conflict: input field \"f\" on measurement \"conf\" is type string, already exists as type integer";
 
 #[tokio::test]
 async fn points_become_lines_by_the_rules_of_line_protocol() {
@@ -322,20 +334,13 @@ async fn a_partial_write_drops_only_the_bad_lines_and_says_which() {
             "cpu,host=e value=3 1",
         ];
         let outcome = written(&services, json!(lines)).await;
-        let dropped: Vec<(i64, &str)> = outcome["dropped"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|one| (one["line"].as_i64().unwrap(), one["why"].as_str().unwrap()))
-            .collect();
-        let conflict = "field type conflict: input field \"f\" on measurement \"conf\" is type string, already exists as type integer";
         assert_eq!(
-            dropped,
+            named(&outcome),
             [
                 (2, "missing field value"),
-                (3, conflict),
+                (3, CONFLICT),
                 (4, "invalid number"),
-                (6, conflict),
+                (6, CONFLICT),
                 (
                     7,
                     "invalid tag key: input tag \"time\" on measurement \"cpu\" is invalid"
