@@ -30,19 +30,20 @@ impl Conductor {
         let arguments = vault::open(&question.arguments, &secrets)?;
         let services = Arc::clone(&self.services.read().unwrap_or_else(PoisonError::into_inner));
         let key = work.journal.key(tries.command);
+        let mut held = vault::held(&question.arguments, &secrets);
         let call = Call {
             verb: verb.name,
             arguments: &arguments,
             key: &key,
             in_doubt: tries.in_doubt,
             services: &services,
+            hidden: &held,
         };
         let started = Instant::now();
         let performed = tokio::time::timeout(ACTION_SECONDS_MAX, action.perform(call)).await;
         self.metrics.performed(started.elapsed());
         let performed = performed
             .unwrap_or_else(|_| Err(Failure::away("it took longer than 10 minutes").in_doubt()));
-        let mut held = vault::held(&question.arguments, &secrets);
         held.extend(services.secrets());
         match performed {
             Ok(mut value) => {

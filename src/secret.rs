@@ -7,10 +7,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
+/// The shortest piece of base64 that is taken for the secret's inside: a shorter one may be anything.
+const ENCODED_CHARS_LEAST: usize = 4;
 /// Largest file that is read as a secret.
 const SECRET_BYTES_MAX: u64 = 16 * 1024;
 
@@ -66,29 +68,45 @@ impl Secret {
         }
     }
 
-    /// `text` with the secret covered, also where it stands as it travels in URLs and headers: what
-    /// a target says may quote it.
+    /// `text` with the secret covered, in every one of its [`Secret::forms`]: what a target says may
+    /// quote it.
     pub fn cover(&self, text: &str) -> String {
+        let cover = |text: String, form: &String| text.replace(form, "***");
+        self.forms().iter().fold(text.to_owned(), cover)
+    }
+
+    /// The secret as it may travel: as it is, in a URL, in JSON, and in base64, also inside of more
+    /// (`user:password` of HTTP Basic, the logins of mail servers). None of an empty one.
+    pub(crate) fn forms(&self) -> Vec<String> {
         let plain = self.expose();
         if plain.is_empty() {
-            return text.to_owned();
+            return Vec::new();
         }
         let encoded = utf8_percent_encode(plain, NON_ALPHANUMERIC).to_string();
-        let forms = [
-            STANDARD_NO_PAD.encode(plain),
-            URL_SAFE_NO_PAD.encode(plain),
-            encoded.replace("%20", "+"),
-            encoded,
-            plain.to_owned(),
-        ];
-        let cover = |text: String, form: &String| text.replace(form, "***");
-        forms.iter().fold(text.to_owned(), cover)
+        let quoted = serde_json::Value::from(plain).to_string();
+        let mut forms = vec![STANDARD_NO_PAD.encode(plain), URL_SAFE_NO_PAD.encode(plain)];
+        for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+            forms.extend((0..3).filter_map(|before| inside(&engine, plain, before)));
+        }
+        forms.extend([encoded.replace("%20", "+"), encoded]);
+        forms.extend([quoted.trim_matches('"').to_owned(), plain.to_owned()]);
+        forms
     }
 
     /// The text itself, for the one call that needs it.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
+}
+
+/// What base64 makes of `plain` with `before` bytes (of three) in front of it, whatever these are and
+/// whatever follows: the characters in which nothing else has a part.
+fn inside(engine: &GeneralPurpose, plain: &str, before: usize) -> Option<String> {
+    let padded = [&b"\0\0"[..before], plain.as_bytes()].concat();
+    let encoded = engine.encode(padded.as_slice());
+    let (first, end) = ((before * 8).div_ceil(6), padded.len() * 8 / 6);
+    let inside = encoded.get(first..end)?;
+    (inside.len() >= ENCODED_CHARS_LEAST).then(|| inside.to_owned())
 }
 
 impl fmt::Debug for Secret {

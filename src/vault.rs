@@ -63,16 +63,18 @@ pub fn cover_value(held: &[&Secret], value: &mut Value) {
 }
 
 fn cover_bytes(secret: &Secret, bytes: &mut bytes::Bytes) {
-    let plain = secret.expose().as_bytes();
+    for form in secret.forms() {
+        cover_form(form.as_bytes(), bytes);
+    }
+}
+
+fn cover_form(form: &[u8], bytes: &mut bytes::Bytes) {
     let (mut covered, mut rest) = (Vec::new(), &bytes[..]);
-    let find = |all: &[u8]| {
-        all.windows(plain.len().max(1))
-            .position(|part| part == plain)
-    };
+    let find = |all: &[u8]| all.windows(form.len().max(1)).position(|part| part == form);
     while let Some(at) = find(rest) {
         covered.extend_from_slice(&rest[..at]);
         covered.extend_from_slice(b"***");
-        rest = &rest[at + plain.len()..];
+        rest = &rest[at + form.len()..];
     }
     if !covered.is_empty() {
         covered.extend_from_slice(rest);

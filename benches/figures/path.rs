@@ -366,6 +366,7 @@ async fn perform(plan: &Plan, rows: &mut Rows) {
             key: "figures",
             in_doubt: false,
             services: &services,
+            hidden: &[],
         };
         let began = Instant::now();
         action.perform(call).await.unwrap();

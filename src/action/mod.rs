@@ -136,6 +136,8 @@ pub struct Call<'a> {
     pub in_doubt: bool,
     /// The connections and settings.
     pub services: &'a Services,
+    /// Secrets among the arguments: a target may quote them.
+    pub hidden: &'a [&'a Secret],
 }
 
 impl<'a> Call<'a> {
@@ -186,11 +188,12 @@ impl Services {
             self.redmine.as_ref().and_then(redmine::Service::secret),
             self.pagerduty.as_ref().and_then(pagerduty::Service::secret),
             self.canopsis.as_ref().and_then(canopsis::Service::secret),
-            self.influxdb.as_ref().and_then(influxdb::Service::secret),
             self.smtp.as_ref().and_then(mail::Service::secret),
             self.amqp.as_ref().and_then(amqp::Service::secret),
         ];
-        each.into_iter().flatten()
+        let influxdb = self.influxdb.iter().flat_map(influxdb::Service::secrets);
+        let alone = each.into_iter().flatten();
+        alone.chain(influxdb).chain(self.http.secrets())
     }
 }
 

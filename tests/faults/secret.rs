@@ -40,9 +40,21 @@ fn forms(secret: &str) -> Vec<String> {
 
 /// The first secret that a text shows.
 fn shown(text: &str) -> Option<&'static str> {
-    let has = |form: String| text.contains(&form);
+    let decoded = decoded(text);
+    let has = |form: String| text.contains(&form) || decoded.contains(&form);
     let is_shown = |(_, secret): &&(&str, &'static str)| forms(secret).into_iter().any(has);
     CANARIES.iter().find(is_shown).map(|(_, secret)| *secret)
+}
+
+/// What stands in a text as base64, as text: `user:password` of a login travels so.
+fn decoded(text: &str) -> String {
+    let is_inside = |char: char| char.is_ascii_alphanumeric() || "+/".contains(char);
+    let words = text
+        .split(|char| !is_inside(char))
+        .filter(|word| word.len() >= 16);
+    let decode = |word: &str| STANDARD_NO_PAD.decode(word).ok();
+    let bytes: Vec<Vec<u8>> = words.filter_map(decode).collect();
+    String::from_utf8_lossy(&bytes.join(&b'\n')).into_owned()
 }
 
 /// All that was said, back again, in every form.
@@ -256,4 +268,54 @@ fn no_secret_of_the_settings_shows_up_anywhere_though_targets_quote_it() {
             file.display()
         );
     }
+}
+
+#[test]
+fn a_login_is_covered_where_a_target_quotes_it_as_it_travelled() {
+    let outside = Runtime::new().unwrap();
+    let target = outside.block_on(Server::start(quote)).unwrap();
+    let url = target.url();
+    for user in ["v", "vi", "vigie"] {
+        let house = House::new().settings(&format!(
+            "[log]\nlevel = \"trace\"\n[influxdb]\nendpoint = \"{url}\"\ndatabase = \"m\"\n\
+             user = \"{user}\"\npassword_file = \"influxdb\"\n"
+        ));
+        house.file("influxdb", CANARIES[3].1).channel("alert", "");
+        house.flow("alert/influxdb", "influxdb::write(\"m,h=a v=1 1\");");
+        let server = house.serve();
+        server.push("alert", &json!({}));
+        let run = server.ended("alert/1/influxdb");
+        assert_eq!(run["state"], "failed", "{run}");
+        let told = format!("{run}{}", server.log());
+        assert!(told.contains("***"), "nothing was quoted: {told}");
+        assert_eq!(shown(&told), None, "{user}: {told}");
+        assert_eq!(server.stop(), Some(0));
+    }
+    let pair = |seen: &Seen| decoded(seen.header("authorization").unwrap()).contains(CANARIES[3].1);
+    assert!(target.requests().iter().all(pair), "it did not arrive");
+}
+
+/// Where an excerpt of an answer is cut no half of a secret is left.
+#[test]
+fn no_beginning_of_a_secret_is_left_where_an_answer_is_cut() {
+    let outside = Runtime::new().unwrap();
+    let long = |seen: &Seen| {
+        let said = String::from_utf8_lossy(&seen.body).into_owned();
+        Reply {
+            status: 400,
+            headers: Vec::new(),
+            body: format!("{}{said}", "x".repeat(485)).into_bytes(),
+        }
+    };
+    let target = outside.block_on(Server::start(long)).unwrap();
+    let house = House::new().settings("[secret]\nteam_file = \"team\"");
+    house.file("team", CANARIES[5].1).channel("alert", "");
+    let script = "http::post(\"URL/x\", #{ body: \"\" + secret(\"team\") });";
+    house.flow("alert/post", &script.replace("URL", &target.url()));
+    let server = house.serve();
+    server.push("alert", &json!({}));
+    let run = server.ended("alert/1/post");
+    assert!(run.to_string().contains("***"), "{run}");
+    assert!(!run.to_string().contains("canary"), "{run}");
+    assert_eq!(server.stop(), Some(0));
 }

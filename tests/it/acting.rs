@@ -49,6 +49,7 @@ impl<'a> Try<'a> {
             key: self.key,
             in_doubt: self.in_doubt,
             services: self.services,
+            hidden: &[],
         };
         action.perform(call).await
     }

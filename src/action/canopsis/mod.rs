@@ -132,7 +132,10 @@ impl<'a> Api<'a> {
     async fn send(&self, request: Request) -> Result<Response, Failure> {
         let response = self.http.send(request).await?;
         let why = match response.status {
-            400 => format!("Canopsis refused it: {}", words(&response)),
+            400 => format!(
+                "Canopsis refused it: {}",
+                words(&response, &self.service.authkey)
+            ),
             401 => "Canopsis does not know this authkey".to_owned(),
             403 => "Canopsis does not allow this to the authkey's user".to_owned(),
             _ => return Ok(response),
@@ -142,7 +145,7 @@ impl<'a> Api<'a> {
 }
 
 /// Canopsis' own words: `{"errors": {field: text}}` or `{"error": text}`.
-fn words(response: &Response) -> String {
+fn words(response: &Response, authkey: &Secret) -> String {
     let body = response.json().unwrap_or_default();
     if let Some(errors) = body["errors"].as_object() {
         let text = |value: &Json| {
@@ -155,7 +158,7 @@ fn words(response: &Response) -> String {
     }
     match body["error"].as_str() {
         Some(error) => error.to_owned(),
-        None => response.excerpt(),
+        None => response.excerpt(std::iter::once(authkey)),
     }
 }
 

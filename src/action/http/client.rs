@@ -18,6 +18,7 @@ use super::policy::{Forbidden, Policy, literal};
 use super::request::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, Redirects, Request, Response};
 use super::settings::{Proxy, Settings};
 use crate::action::Failure;
+use crate::secret::Secret;
 
 /// How long a connection may take to come up, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,6 +40,8 @@ pub struct Client {
 struct Inner {
     policy: Arc<Policy>,
     proxy: Proxy,
+    /// The proxy's own password.
+    hidden: Vec<Secret>,
     names: Option<Names>,
     /// For URLs that flows make up.
     guarded: OnceLock<Result<reqwest::Client, String>>,
@@ -74,6 +77,7 @@ impl Client {
         settings.proxy.check()?;
         let inner = Inner {
             policy: Arc::new(Policy::new(settings.allow.as_deref())?),
+            hidden: settings.proxy.secrets(),
             proxy: settings.proxy,
             names,
             ..Inner::default()
@@ -89,8 +93,8 @@ impl Client {
     /// Refused: the policy, 4xx, a header with a control character, a response over
     /// [`RESPONSE_BYTES_MAX`]. Away: no connection, timeout, 408, 429, 5xx; in doubt if the
     /// request may have been carried out.
-    pub async fn send(&self, request: Request) -> Result<Response, Failure> {
-        let mut request = request;
+    pub async fn send(&self, mut request: Request) -> Result<Response, Failure> {
+        request.hidden.extend(self.secrets().cloned());
         let mut url = parse(&request)?;
         let started = Instant::now();
         for _ in 0..=REDIRECTS_MAX {
@@ -107,6 +111,11 @@ impl Client {
             place(&request)
         );
         Err(Failure::refused(many))
+    }
+
+    /// What it was given that nobody may see.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.inner.hidden.iter()
     }
 
     /// Looks whether flows may ask this URL; a name is judged by its addresses only later.

@@ -20,7 +20,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub fn of_status(request: &Request, response: &Response) -> Failure {
     let status = response.status;
     let place = place(request);
-    let excerpt = request.scrub(response.excerpt());
+    let excerpt = request.excerpt(response);
     let message = match excerpt.is_empty() {
         true => format!("{place} answered {status}"),
         false => format!("{place} answered {status}: {excerpt}"),

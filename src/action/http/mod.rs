@@ -110,6 +110,7 @@ fn request(call: &Call<'_>) -> Result<Request, Failure> {
     let mut request = Request::new(&method, call.text(at, "url")?);
     request.trusted = false;
     request.redirects = Redirects::Follow;
+    request.hidden = call.hidden.iter().copied().cloned().collect();
     request.headers = pairs(&options, "headers")?;
     request.query = pairs(&options, "query")?;
     request.accept = accept(&options)?;

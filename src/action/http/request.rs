@@ -96,11 +96,18 @@ impl Request {
 
     /// `text` without the secrets that this request carries.
     pub fn scrub(&self, text: String) -> String {
+        let cover = |text: String, secret: &Secret| secret.cover(&text);
+        self.secrets().fold(text, cover)
+    }
+
+    /// [`Response::excerpt`] without the secrets that this request carries.
+    pub fn excerpt(&self, response: &Response) -> String {
+        response.excerpt(self.secrets())
+    }
+
+    fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let headers = self.secret_headers.iter().map(|(_, secret)| secret);
-        self.hidden
-            .iter()
-            .chain(headers)
-            .fold(text, |text, secret| secret.cover(&text))
+        self.hidden.iter().chain(headers)
     }
 }
 
@@ -182,9 +189,11 @@ impl Response {
             .map(std::borrow::Cow::into_owned)
     }
 
-    /// The beginning of the body on one line, for a failure's message.
-    pub fn excerpt(&self) -> String {
-        let text = String::from_utf8_lossy(&self.body);
+    /// The beginning of the body on one line, for a failure's message. The secrets are covered before
+    /// it is cut: half of one would not be known any more.
+    pub fn excerpt<'a>(&self, hidden: impl Iterator<Item = &'a Secret>) -> String {
+        let text = String::from_utf8_lossy(&self.body).into_owned();
+        let text = hidden.fold(text, |text, secret| secret.cover(&text));
         let flat: String = text
             .trim()
             .chars()

@@ -4,8 +4,11 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use serde::Deserialize;
+
+use crate::secret::Secret;
 
 /// Hosts that are asked directly whatever the proxy settings say.
 const DIRECT: &str = "localhost,127.0.0.0/8,::1";
@@ -66,6 +69,16 @@ impl Proxy {
             .iter()
             .filter_map(|(_, url)| Url::parse(url).ok()?.host_str().map(str::to_owned))
             .collect()
+    }
+
+    /// The passwords in the proxies' URLs, as they travel: a proxy's error page may quote them.
+    pub(super) fn secrets(&self) -> Vec<Secret> {
+        let password = |(_, url): (bool, String)| {
+            let url = Url::parse(&url).ok()?;
+            let password = percent_decode_str(url.password()?).decode_utf8().ok()?;
+            Some(Secret::new(password.into_owned()))
+        };
+        self.urls().into_iter().filter_map(password).collect()
     }
 
     /// The same for the library.

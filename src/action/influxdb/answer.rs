@@ -38,7 +38,7 @@ pub(super) fn judge(
 ) -> Result<Verdict, Failure> {
     let status = response.status;
     let body = response.json().unwrap_or_default();
-    let words = request.scrub(words(response, &body));
+    let words = words(request, response, &body);
     let refused = |why: String| Err(Failure::refused(why).status(status));
     match status {
         204 => Ok(Verdict::Written),
@@ -63,9 +63,10 @@ pub(super) fn judge(
 }
 
 /// `{"error": …}` of InfluxDB 1, `{"message": …}` of InfluxDB 2.
-fn words(response: &Response, body: &Json) -> String {
+fn words(request: &Request, response: &Response, body: &Json) -> String {
     let said = body["error"].as_str().or(body["message"].as_str());
-    said.map_or_else(|| response.excerpt(), |said| said.trim().to_owned())
+    let said = said.map(|said| request.scrub(said.trim().to_owned()));
+    said.unwrap_or_else(|| request.excerpt(response))
 }
 
 fn is_about_lines(status: u16, body: &Json, words: &str) -> bool {

@@ -89,8 +89,8 @@ pub struct Service {
     api: Api,
     /// The whole header, if it wants one.
     authorization: Option<Secret>,
-    /// The password or token alone, which an answer might echo.
-    hidden: Option<Secret>,
+    /// The password or token alone, and what HTTP Basic makes of it: an answer might echo them.
+    hidden: Vec<Secret>,
     precision: Precision,
     timeout: Duration,
 }
@@ -106,8 +106,8 @@ impl fmt::Debug for Service {
 
 impl Service {
     /// What nobody may see, not even where the target quotes it.
-    pub(super) fn secret(&self) -> Option<&Secret> {
-        self.hidden.as_ref()
+    pub(super) fn secrets(&self) -> &[Secret] {
+        &self.hidden
     }
 
     /// Checks the settings and reads the secret; a relative path counts from `folder`.
@@ -131,8 +131,8 @@ impl Service {
         Ok(Service {
             endpoint: super::endpoint(&settings.endpoint)?,
             api,
+            hidden: hidden(authorization.as_deref(), password.or(token)),
             authorization: authorization.map(Secret::new),
-            hidden: password.or(token),
             precision: settings.precision.parse()?,
             timeout: super::timeout(&settings.timeout)?,
         })
@@ -176,6 +176,13 @@ fn api(settings: &Settings, has_password: bool, has_token: bool) -> Result<Api, 
             }),
         },
     }
+}
+
+/// The secret, and what stands in the header behind `Basic` or `Token`.
+fn hidden(authorization: Option<&str>, secret: Option<Secret>) -> Vec<Secret> {
+    let sent = authorization.and_then(|whole| whole.split_once(' '));
+    let sent = sent.map(|(_, sent)| Secret::new(sent.trim_end_matches('=').to_owned()));
+    sent.into_iter().chain(secret).collect()
 }
 
 /// The header of HTTP Basic; InfluxDB 1 knows nothing else.

@@ -87,7 +87,7 @@ fn request(service: &Service, options: &Value) -> Result<(Request, Precision), F
     request.header("accept", "application/json");
     request.timeout = service.timeout;
     request.accept = Accept::only(&[400, 401, 403, 404, 413, 422, 500]);
-    request.hidden = service.hidden.iter().cloned().collect();
+    request.hidden = service.hidden.clone();
     let authorization = service.authorization.iter().cloned();
     request.secret_headers = authorization.map(|it| ("authorization", it)).collect();
     Ok((request, precision))

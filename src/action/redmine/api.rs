@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use super::Service;
 use crate::action::http::{Accept, Client, Request, Response};
 use crate::action::{Failure, Services};
+use crate::secret::Secret;
 
 /// How long a key that was right is believed to be right still.
 const KEY_TRUSTED_FOR: Duration = Duration::from_secs(300);
@@ -124,7 +125,7 @@ impl<'a> Api<'a> {
                 "Redmine does not know this API key; check key_file under [redmine]".to_owned()
             }
             403 => "Redmine does not allow this to the key's user".to_owned(),
-            422 => sentences(&response),
+            422 => sentences(&response, &self.service.key),
             _ => return Ok(response),
         };
         Err(Failure::refused(why).status(response.status))
@@ -132,7 +133,7 @@ impl<'a> Api<'a> {
 }
 
 /// Redmine's own words.
-fn sentences(response: &Response) -> String {
+fn sentences(response: &Response, key: &Secret) -> String {
     let body = response.json().unwrap_or_default();
     let errors = body["errors"].as_array();
     let errors: Vec<&str> = errors
@@ -143,7 +144,7 @@ fn sentences(response: &Response) -> String {
     match errors.is_empty() {
         true => format!(
             "Redmine refused it without a reason: {}",
-            response.excerpt()
+            response.excerpt(std::iter::once(key))
         ),
         false => errors.join("; "),
     }

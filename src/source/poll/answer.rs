@@ -5,7 +5,6 @@ use sha2::{Digest, Sha256};
 use super::keys::Wish;
 use crate::action::http::Response;
 use crate::event::Value;
-use crate::secret::Secret;
 use crate::source::json;
 
 /// Most items in one answer.
@@ -47,8 +46,7 @@ pub(super) fn items(response: &Response, wish: &Wish) -> Result<Vec<Item>, Strin
 fn no_json(response: &Response, wish: &Wish, why: &json::JsonError) -> String {
     let kind = response.headers.get("content-type");
     let kind = kind.map_or("no media type", String::as_str);
-    let cover = |text: String, secret: &Secret| secret.cover(&text);
-    let start = wish.hidden.iter().fold(response.excerpt(), cover);
+    let start = response.excerpt(wish.hidden.iter());
     let start: String = start.chars().take(EXCERPT_CHARS_MAX).collect();
     format!(
         "{} answered with {kind}: {why}; it begins with {start:?}",
