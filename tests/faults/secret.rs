@@ -319,3 +319,47 @@ fn no_beginning_of_a_secret_is_left_where_an_answer_is_cut() {
     assert!(!run.to_string().contains("canary"), "{run}");
     assert_eq!(server.stop(), Some(0));
 }
+
+/// Says again what the headers were, and nothing else.
+fn echo(seen: &Seen) -> Reply {
+    let said = |(name, value): &(String, String)| format!("{name}: {value}\n");
+    let body: String = seen.headers.iter().map(said).collect();
+    Reply {
+        status: 407,
+        headers: Vec::new(),
+        body: body.into_bytes(),
+    }
+}
+
+#[test]
+fn the_password_of_a_proxy_is_covered_where_it_quotes_the_login() {
+    let outside = Runtime::new().unwrap();
+    let proxy = outside.block_on(Server::start(echo)).unwrap();
+    let password = utf8_percent_encode(CANARIES[5].1, NON_ALPHANUMERIC);
+    for user in ["v", "vi", "vig"] {
+        let place = proxy.address();
+        let house = House::new().settings(&format!(
+            "[log]\nlevel = \"trace\"\n[proxy]\nhttp = \"http://{user}:{password}@{place}\""
+        ));
+        house.channel("alert", "");
+        house.flow("alert/ask", "http::get(\"http://192.0.2.1/x\");");
+        let server = house.serve();
+        server.push("alert", &json!({}));
+        let run = server.ended("alert/1/ask");
+        let told = format!("{run}{}", server.log());
+        assert!(told.contains("***"), "nothing was quoted: {told}");
+        assert_eq!(shown(&told), None, "{user}: {told}");
+        assert_eq!(server.stop(), Some(0));
+    }
+    let login = |seen: &Seen| seen.header("proxy-authorization").map(str::to_owned);
+    let came = proxy
+        .requests()
+        .iter()
+        .filter_map(login)
+        .collect::<Vec<_>>();
+    assert_eq!(came.len(), 3, "{came:?}");
+    assert!(
+        decoded(&came.join(" ")).contains(CANARIES[5].1),
+        "it did not arrive"
+    );
+}
