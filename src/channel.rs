@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
+use self::depth::Reservation;
 use crate::claim::lock;
 use crate::config::{ChannelSettings, UNROUTED};
 use crate::event::{Incoming, Value};
-use crate::store::{Batch, Pushed, Store, StoreError};
+use crate::store::{Batch, Promise, Pushed, Store, StoreError};
 use crate::waits::Waits;
 
 /// One channel, as the running server knows it.
@@ -52,6 +53,21 @@ fn looked_at(store: &Store, name: &str) -> Result<u64, StoreError> {
     let mark = store.mark(&format!("{LOOKED_AT}{name}"))?;
     let number = mark.and_then(|bytes| Some(u64::from_be_bytes(*bytes.first_chunk()?)));
     Ok(number.unwrap_or(0))
+}
+
+/// Events on their way to the disk; they have their place there, and their room in the channel.
+#[derive(Debug)]
+pub struct Coming {
+    room: Option<Reservation>,
+    promise: Promise,
+}
+
+impl From<Promise> for Coming {
+    /// What comes without events.
+    fn from(promise: Promise) -> Coming {
+        let room = None;
+        Coming { room, promise }
+    }
 }
 
 /// Why a channel did not take events.
@@ -293,19 +309,21 @@ impl Channels {
     /// # Errors
     /// The channel is full, or the store did not take them; nothing is kept then.
     pub async fn push(&self, asked: &str, events: Vec<Incoming>) -> Result<Vec<Pushed>, PushError> {
-        self.push_beside(asked, events, Batch::new()).await
+        let coming = self.hand_over(asked, events, Batch::new()).await?;
+        self.kept(coming).await
     }
 
-    /// The same in one batch with what `batch` holds already.
+    /// The same in one batch with what `batch` holds already, and in two parts: this answers when
+    /// the batch has its place before the committer, [`Channels::kept`] when it is on disk.
     ///
     /// # Errors
     /// As [`Channels::push`]; nothing of the batch is kept then.
-    pub async fn push_beside(
+    pub async fn hand_over(
         &self,
         asked: &str,
         mut events: Vec<Incoming>,
         mut batch: Batch,
-    ) -> Result<Vec<Pushed>, PushError> {
+    ) -> Result<Coming, PushError> {
         let channel = match self.find(asked) {
             Some(channel) => channel,
             None => {
@@ -318,13 +336,26 @@ impl Channels {
                 self.unrouted()?
             }
         };
-        let _room = channel.reserve(events.len() as u64)?;
+        let room = channel.reserve(events.len() as u64)?;
         let window = channel.settings().dedup_window.0;
         for event in &events {
             batch.push(&channel.name, event, Some(window))?;
         }
-        let committed = self.store.commit(batch).await?;
+        let promise = self.store.hand_over(batch).await?;
+        Ok(Coming {
+            room: Some(room),
+            promise,
+        })
+    }
+
+    /// Waits until what was handed over is on disk, and wakes the flows for it.
+    ///
+    /// # Errors
+    /// What the store did not take; nothing is kept then.
+    pub async fn kept(&self, coming: Coming) -> Result<Vec<Pushed>, PushError> {
+        let committed = coming.promise.kept().await?;
         self.announce(&committed.pushed);
+        drop(coming.room);
         Ok(committed.pushed)
     }
 

@@ -10,14 +10,14 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use crate::action::http;
-use crate::channel::PushError;
+use crate::channel::{Coming, PushError};
 use crate::claim::lock;
 use crate::clock::Clock;
 use crate::event::{EventId, Value};
 use crate::metrics::{OfSource, TurnedAway, in_channel};
 use crate::run::Conductor;
 use crate::source::Plan;
-use crate::source::context::{Delivery, Keeper, Keeping, NotKept};
+use crate::source::context::{Delivery, Handing, Keeper, Keeping, NotKept};
 use crate::store::{Batch, Pushed, StoreError};
 
 /// One source as the running server knows it.
@@ -137,8 +137,11 @@ impl Post {
         label(&self.plan)
     }
 
-    async fn commit(&self, mut delivery: Delivery) -> Result<Vec<Pushed>, PushError> {
+    async fn coming(&self, mut delivery: Delivery) -> Result<Coming, PushError> {
         let mut batch = Batch::new();
+        if let Some(line) = delivery.line {
+            batch.stand_in(line);
+        }
         if let Some(memory) = delivery.memory {
             batch.set_mark(&self.plan.memory_name(), Some(memory))?;
         }
@@ -146,7 +149,7 @@ impl Post {
             batch.set_mark(&format!("{}{name}", self.plan.pieces_name()), piece)?;
         }
         if delivery.events.is_empty() {
-            return Ok(self.conductor.store.commit(batch).await?.pushed);
+            return Ok(self.conductor.store.hand_over(batch).await?.into());
         }
         for event in &mut delivery.events {
             let name = Value::from(self.plan.name.as_str());
@@ -154,7 +157,7 @@ impl Post {
         }
         let channel = delivery.channel.as_deref().unwrap_or(&self.plan.channel);
         let channels = &self.conductor.channels;
-        channels.push_beside(channel, delivery.events, batch).await
+        channels.hand_over(channel, delivery.events, batch).await
     }
 
     fn kept(&self, pushed: Vec<Pushed>) -> Vec<EventId> {
@@ -179,10 +182,14 @@ impl Post {
 }
 
 impl Keeper for Post {
-    fn keep(&self, delivery: Delivery) -> Keeping<'_> {
+    fn hand_over(&self, delivery: Delivery) -> Handing<'_> {
         Box::pin(async move {
-            let pushed = self.commit(delivery).await.map_err(not_kept)?;
-            Ok(self.kept(pushed))
+            let coming = self.coming(delivery).await.map_err(not_kept)?;
+            let keeping: Keeping<'_> = Box::pin(async move {
+                let pushed = self.conductor.channels.kept(coming).await;
+                Ok(self.kept(pushed.map_err(not_kept)?))
+            });
+            Ok(keeping)
         })
     }
 

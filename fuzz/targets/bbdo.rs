@@ -15,7 +15,7 @@ pub fn stream(bytes: &[u8]) {
         return;
     }
     while let Ok(Some(_)) = session.take() {
-        session.kept();
+        session.kept(session.taken());
         session.acknowledge();
     }
 }

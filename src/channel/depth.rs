@@ -5,6 +5,7 @@
 //! storm control of a flow holds waits too, and is never dropped. What was dropped stays so after a restart; a
 //! crash may bring back what was dropped in the moment before it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Channel, PushError};
@@ -46,11 +47,11 @@ impl Channel {
     }
 
     /// Room for `count` more, kept until the reservation is dropped.
-    pub(super) fn reserve(&self, count: u64) -> Result<Reservation<'_>, PushError> {
+    pub(super) fn reserve(self: &Arc<Self>, count: u64) -> Result<Reservation, PushError> {
         let settings = self.settings();
         let coming = self.coming.fetch_add(count, Ordering::SeqCst);
         let reservation = Reservation {
-            channel: self,
+            channel: Arc::clone(self),
             count,
         };
         let beyond = (self.depth() + coming + count).saturating_sub(settings.depth_max);
@@ -99,12 +100,13 @@ impl Channel {
     }
 }
 
-pub(super) struct Reservation<'a> {
-    channel: &'a Channel,
+#[derive(Debug)]
+pub(super) struct Reservation {
+    channel: Arc<Channel>,
     count: u64,
 }
 
-impl Drop for Reservation<'_> {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.channel.coming.fetch_sub(self.count, Ordering::SeqCst);
     }

@@ -9,6 +9,7 @@ pub mod decode;
 pub mod field;
 pub mod frame;
 pub mod handshake;
+mod insist;
 mod keys;
 mod legacy;
 mod message;
@@ -196,12 +197,9 @@ impl Receiving {
         context.up();
         let mut wait = CALL_AGAIN_MIN;
         loop {
-            let mut peer = Peer {
-                context,
-                address: remote.to_owned(),
-                session: Session::beginning(self.wish.layers(), version),
-                reader: house.reader(remote.to_owned(), context.clock().clone()),
-            };
+            let session = Session::beginning(self.wish.layers(), version);
+            let reader = house.reader(remote.to_owned(), context.clock().clone());
+            let mut peer = Peer::new(context, session, reader);
             match call(&mut peer, tls.as_ref()).await {
                 Err(why) if !context.is_stopping() => context.trouble(&why.0),
                 _ => {}
@@ -227,14 +225,10 @@ struct Answering {
 impl Answering {
     async fn answer(self, (stream, address): (TcpStream, SocketAddr)) {
         let context = &self.context;
-        let mut peer = Peer {
-            context,
-            address: address.to_string(),
-            session: Session::answering(self.house.wish.layers()),
-            reader: self
-                .house
-                .reader(address.to_string(), context.clock().clone()),
-        };
+        let session = Session::answering(self.house.wish.layers());
+        let clock = context.clock().clone();
+        let reader = self.house.reader(address.to_string(), clock);
+        let mut peer = Peer::new(context, session, reader);
         match converse(&mut peer, stream, self.tls).await {
             Err(why) if !context.is_stopping() => context.trouble(&why.0),
             _ => tracing::debug!(%address, "a Broker left"),

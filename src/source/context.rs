@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::action::http;
 use crate::clock::Clock;
 use crate::event::{EventId, Incoming};
+use crate::store::Line;
 
 /// Most bytes that one source can remember.
 pub const MEMORY_BYTES_MAX: usize = 1024 * 1024;
@@ -42,19 +43,34 @@ pub struct Delivery {
     pub memory: Option<Vec<u8>>,
     /// What it remembers in pieces from now on.
     pub pieces: Vec<Piece>,
+    /// Where it stands if it is handed over before the answer to the one ahead of it: it is kept
+    /// only if that one is.
+    pub line: Option<Line>,
+}
+
+impl Delivery {
+    /// True if there is nothing in it to keep.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.memory.is_none() && self.pieces.is_empty()
+    }
 }
 
 /// A piece of what a source remembers, by its own name; `None` is none any more. For sources that
 /// know much and learn a little of it at a time.
 pub type Piece = (String, Option<Vec<u8>>);
 
+/// What comes of handing a [`Delivery`] over: it has its place behind those before it, and its
+/// answer will come.
+pub type Handing<'a> = Pin<Box<dyn Future<Output = Result<Keeping<'a>, NotKept>> + Send + 'a>>;
+
 /// The answer to a [`Delivery`].
 pub type Keeping<'a> = Pin<Box<dyn Future<Output = Result<Vec<EventId>, NotKept>> + Send + 'a>>;
 
 /// What the server is for one source.
 pub trait Keeper: Send + Sync {
-    /// Keeps a delivery, and answers when it is on disk.
-    fn keep(&self, delivery: Delivery) -> Keeping<'_>;
+    /// Takes a delivery; its answer comes when it is on disk. What is handed over one after the other
+    /// is kept in this order.
+    fn hand_over(&self, delivery: Delivery) -> Handing<'_>;
     /// What the source remembers.
     fn memory(&self) -> Result<Option<Vec<u8>>, NotKept>;
     /// What the source remembers in pieces.
@@ -86,6 +102,19 @@ impl Context {
         Context { keeper, stop }
     }
 
+    /// Hands a delivery over; the answer to it comes when it is on disk. The next one may be handed
+    /// over meanwhile, if both stand in one line; `underway` does that.
+    ///
+    /// # Errors
+    /// [`NotKept`], also for what can be told at once: a full channel, an event that is too large.
+    pub async fn hand_over(&self, delivery: Delivery) -> Result<Keeping<'_>, NotKept> {
+        self.keeper.hand_over(delivery).await
+    }
+
+    async fn keep(&self, delivery: Delivery) -> Result<Vec<EventId>, NotKept> {
+        self.hand_over(delivery).await?.await
+    }
+
     /// Puts events into the source's channel, all or none; answers when they are on disk.
     ///
     /// # Errors
@@ -95,7 +124,7 @@ impl Context {
             events,
             ..Delivery::default()
         };
-        self.keeper.keep(delivery).await
+        self.keep(delivery).await
     }
 
     /// The same for the channel that a sender means by `asked`; if there is none, `unrouted`.
@@ -112,7 +141,7 @@ impl Context {
             events,
             ..Delivery::default()
         };
-        self.keeper.keep(delivery).await
+        self.keep(delivery).await
     }
 
     /// Puts events into the source's channel and remembers `memory` instead of what it remembered,
@@ -134,7 +163,7 @@ impl Context {
             memory: Some(memory),
             ..Delivery::default()
         };
-        self.keeper.keep(delivery).await
+        self.keep(delivery).await
     }
 
     /// Remembers pieces beside the others; answers when they are on disk. At most
@@ -147,7 +176,7 @@ impl Context {
             pieces,
             ..Delivery::default()
         };
-        self.keeper.keep(delivery).await.map(drop)
+        self.keep(delivery).await.map(drop)
     }
 
     /// All pieces that the source remembers.

@@ -21,6 +21,7 @@ pub mod parcel;
 pub mod plan;
 pub mod poll;
 pub mod snmp;
+mod underway;
 pub mod webhook;
 
 pub use block::Block;

@@ -12,6 +12,7 @@ use super::codec::Writer;
 use super::error::StoreError;
 use super::eventcodec;
 use super::keys::{self, Key};
+use super::line::Line;
 use super::record::{Beside, Content, Stored};
 use super::run_row::End;
 use crate::event::{EventId, Incoming, RunId, is_name};
@@ -68,6 +69,7 @@ pub struct Batch {
     pub(super) files: Vec<(Hash, Vec<u8>)>,
     pub(super) weight: usize,
     pub(super) events: usize,
+    pub(super) line: Option<Line>,
 }
 
 impl Batch {
@@ -82,6 +84,12 @@ impl Batch {
         self.files.extend(other.files);
         self.weight += other.weight;
         self.events += other.events;
+    }
+
+    /// It is kept only if everything was that was handed over before it in `line`; otherwise it is
+    /// refused as [`StoreError::Behind`].
+    pub fn stand_in(&mut self, line: Line) {
+        self.line = Some(line);
     }
 
     /// True if nothing is in it.

@@ -11,10 +11,11 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::apply::Committed;
 use super::batch::{BATCH_BYTES_MAX, Batch};
-use super::bodies::Pin;
+use super::bodies::{Hash, Pin};
 use super::engine::redirty;
 use super::error::StoreError;
 use super::ledger::{Entry, FORMAT_VERSION, Ledger};
+use super::line::Line;
 use super::options::{Mishap, Options, Point};
 use super::plan::{Ground, Plan, Planned};
 use super::room::Room;
@@ -51,6 +52,17 @@ pub(super) struct Job {
     pub(super) pins: Vec<Pin>,
     pub(super) answer: Answer,
     pub(super) permit: OwnedSemaphorePermit,
+}
+
+impl Job {
+    /// Nothing of it is kept, nor of what stands behind it in its line.
+    fn refuse(self, why: StoreError) {
+        if let Some(line) = &self.batch.line {
+            line.cut();
+        }
+        drop((self.pins, self.permit));
+        self.answer.give(Err(why));
+    }
 }
 
 /// The handle is dead until it has been opened again.
@@ -136,7 +148,7 @@ impl Committer {
         if let Some(illness) = &self.illness {
             let error = illness.error.clone();
             Counters::add(&self.shared.counters.refused, 1);
-            return first.answer.give(Err(error));
+            return first.refuse(error);
         }
         let mut group = self.gather(first, jobs);
         let mut answers = Vec::new();
@@ -146,7 +158,7 @@ impl Committer {
                 // One batch cannot be: the others are planned again without it.
                 Some(index) => {
                     Counters::add(&self.shared.counters.refused, 1);
-                    self.answer(group.remove(index), Err(why));
+                    self.refuse(group.remove(index), why);
                 }
                 None => return self.fail(group, why),
             }
@@ -155,16 +167,22 @@ impl Committer {
             return;
         }
         for (job, answer) in group.into_iter().zip(answers) {
-            self.answer(job, Ok(answer));
+            let brought = brought(&job);
+            drop((job.pins, job.permit));
+            job.answer.give(Ok(answer));
+            self.forget(&brought);
         }
     }
 
-    /// Answers; a body that the batch brought and no row needs (a duplicate, a refusal) goes.
-    fn answer(&self, job: Job, answer: Result<Committed, StoreError>) {
-        let brought: Vec<_> = job.pins.iter().map(Pin::hash).collect();
-        drop((job.pins, job.permit));
-        job.answer.give(answer);
-        if let Err(why) = self.shared.remove_unused(&brought) {
+    fn refuse(&self, job: Job, why: StoreError) {
+        let brought = brought(&job);
+        job.refuse(why);
+        self.forget(&brought);
+    }
+
+    /// A body that a batch brought and no row needs (a duplicate, a refusal) goes.
+    fn forget(&self, brought: &[Hash]) {
+        if let Err(why) = self.shared.remove_unused(brought) {
             tracing::warn!(%why, "a body that no row needs stays");
         }
     }
@@ -209,6 +227,7 @@ impl Committer {
         });
         for (index, job) in group.iter().enumerate() {
             let own = |why| (Some(index), why);
+            admit_line(&job.batch).map_err(own)?;
             self.admit(&job.batch, &summary).map_err(own)?;
             answers.push(plan.batch(&job.batch, now).map_err(own)?);
         }
@@ -305,8 +324,7 @@ impl Committer {
             self.room.drop_ballast();
         }
         for job in group {
-            drop(job.permit);
-            job.answer.give(Err(why.clone()));
+            job.refuse(why.clone());
         }
         self.illness = Some(Illness {
             error: why,
@@ -359,6 +377,17 @@ impl Committer {
         shared.publish(summary, heads);
         drop(survey);
         Ok(())
+    }
+}
+
+fn brought(job: &Job) -> Vec<Hash> {
+    job.pins.iter().map(Pin::hash).collect()
+}
+
+fn admit_line(batch: &Batch) -> Result<(), StoreError> {
+    match batch.line.as_ref().is_some_and(Line::is_cut) {
+        true => Err(StoreError::Behind),
+        false => Ok(()),
     }
 }
 

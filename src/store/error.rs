@@ -67,6 +67,9 @@ pub enum StoreError {
         /// What the batch was about.
         what: String,
     },
+    /// Something that stands before it in its line was not kept, so nothing of the batch was either.
+    #[error("what comes before it was not kept")]
+    Behind,
     /// The store was closed before it answered.
     #[error("the store is closed")]
     Closed,
@@ -79,9 +82,10 @@ impl StoreError {
         match self {
             StoreError::Held { .. } | StoreError::Damaged { .. } => Exit::Unavailable,
             StoreError::Format { .. } => Exit::Configuration,
-            StoreError::Full { .. } | StoreError::Failed { .. } | StoreError::Closed => {
-                Exit::TryAgain
-            }
+            StoreError::Full { .. }
+            | StoreError::Failed { .. }
+            | StoreError::Behind
+            | StoreError::Closed => Exit::TryAgain,
             StoreError::TooLarge { .. } | StoreError::Lost { .. } => Exit::Failed,
         }
     }

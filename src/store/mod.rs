@@ -19,6 +19,7 @@ mod folder;
 mod history;
 mod keys;
 mod ledger;
+mod line;
 mod newest;
 mod open;
 mod options;
@@ -62,6 +63,7 @@ pub use compact::{CompactSummary, compact};
 pub use error::StoreError;
 pub use history::{Dead, RunInfo, Timer};
 pub use ledger::FORMAT_VERSION;
+pub use line::Line;
 pub use open::VERIFY_AT_OPEN_MAX;
 pub use options::{BALLAST_BYTES, Failpoints, LOW_WATER_BYTES, Mishap, Options, Point};
 pub use progress::{PROBLEMS_NAMED_MAX, Progress};
@@ -98,6 +100,23 @@ struct Inner {
     places: Arc<Semaphore>,
     committer: Option<JoinHandle<()>>,
     _lock: Lock,
+}
+
+/// A batch that was handed over. It is kept whether anybody waits for the answer or not.
+#[derive(Debug)]
+pub struct Promise(Option<oneshot::Receiver<Result<Committed, StoreError>>>);
+
+impl Promise {
+    /// Waits until the batch is on disk.
+    ///
+    /// # Errors
+    /// As [`Store::commit`]; [`StoreError::Behind`] in a line.
+    pub async fn kept(self) -> Result<Committed, StoreError> {
+        match self.0 {
+            Some(answer) => answer.await.unwrap_or(Err(StoreError::Closed)),
+            None => Ok(Committed::default()),
+        }
+    }
 }
 
 impl Drop for Inner {
@@ -142,10 +161,19 @@ impl Store {
     /// # Errors
     /// [`StoreError::Full`] and [`StoreError::TooLarge`]: nothing was kept. [`StoreError::Failed`]
     /// and [`StoreError::Closed`]: whether it was kept is not known.
-    pub async fn commit(&self, mut batch: Batch) -> Result<Committed, StoreError> {
+    pub async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
+        self.hand_over(batch).await?.kept().await
+    }
+
+    /// As [`Store::commit`], in two parts: this answers when the batch has its place before the
+    /// committer, so that those of one caller are kept in the order in which they were handed over.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`], and what its files on disk fail at.
+    pub async fn hand_over(&self, mut batch: Batch) -> Result<Promise, StoreError> {
         batch.seal()?;
         if batch.is_empty() {
-            return Ok(Committed::default());
+            return Ok(Promise(None));
         }
         let places = Arc::clone(&self.0.places);
         let permit = places
@@ -155,7 +183,7 @@ impl Store {
         let (batch, pins) = self.keep_files(batch).await?;
         let (sender, answer) = oneshot::channel();
         self.send(batch, pins, Answer::Async(sender), permit)?;
-        answer.await.unwrap_or(Err(StoreError::Closed))
+        Ok(Promise(Some(answer)))
     }
 
     async fn keep_files(&self, batch: Batch) -> Result<(Batch, Vec<Pin>), StoreError> {

@@ -210,7 +210,7 @@ fn heard(bytes: &[u8], seed: u64) -> (Vec<Frame>, Session) {
                 Said::Event(frame) => events.push(frame),
                 Said::Stop => session.answer(),
             }
-            session.kept();
+            session.kept(session.taken());
         }
     }
     (events, session)
@@ -268,7 +268,7 @@ fn what_is_acknowledged_is_what_was_kept_since_the_last_time() {
             session.acknowledge();
             let early = session.outgoing();
             assert!(early.is_empty(), "{name}: acknowledged before it was kept");
-            session.kept();
+            session.kept(session.taken());
             match said {
                 Said::Event(_) => session.acknowledge(),
                 Said::Stop => session.answer(),

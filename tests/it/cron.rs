@@ -11,7 +11,7 @@ use vigie::action::http::Client;
 use vigie::clock::Clock;
 use vigie::event::{EventId, Value};
 use vigie::source::block::Page;
-use vigie::source::context::{Delivery, Keeper, Keeping, NotKept};
+use vigie::source::context::{Delivery, Handing, Keeper, Keeping, NotKept};
 use vigie::source::cron::{MISSED_MAX, Missed, Schedule};
 use vigie::source::{Context, Plan, plan};
 
@@ -197,7 +197,7 @@ struct Shelf {
 }
 
 impl Keeper for Shelf {
-    fn keep(&self, delivery: Delivery) -> Keeping<'_> {
+    fn hand_over(&self, delivery: Delivery) -> Handing<'_> {
         Box::pin(async move {
             let mut full = self.full.lock().unwrap();
             if *full > 0 && !delivery.events.is_empty() {
@@ -209,7 +209,8 @@ impl Keeper for Shelf {
             let moments: Vec<String> = moments.map(|at: Value| at.to_plain()).collect();
             self.kept.send_modify(|kept| kept.extend(moments));
             *self.memory.lock().unwrap() = delivery.memory;
-            Ok(Vec::<EventId>::new())
+            let keeping: Keeping<'_> = Box::pin(async { Ok(Vec::<EventId>::new()) });
+            Ok(keeping)
         })
     }
 

@@ -1,30 +1,34 @@
 //! One Broker at the other end of a stream: it is read, its events are kept, and then acknowledged.
+//! While some are being committed the next ones are decoded and handed over.
 //!
-//! Invariant: nothing is acknowledged before it is on disk. While the channel has no room nothing is
-//! read either, so that the Broker queues on its own side.
+//! Invariant: nothing is acknowledged before it and everything before it is on disk. While the
+//! channel has no room nothing is read either, so that the Broker queues on its own side.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::frame::Frame;
+use super::insist::Insisting;
 use super::reader::Reader;
 use super::session::{Failed, Said, Session, UNACKNOWLEDGED_MAX};
-use crate::event::{Incoming, Value};
-use crate::source::context::{NotKept, PIECES_MAX, Piece};
+use crate::event::Incoming;
+use crate::source::context::{Delivery, PIECES_MAX, Piece};
+use crate::source::underway::{Settled, Underway};
 use crate::source::{Context, Trouble};
 
 /// A Broker waits this long for our greeting before it closes; it gets as long for its own.
 pub const GREETING_MAX: Duration = Duration::from_secs(3);
 /// A Broker that takes nothing, not even an acknowledgement, is given up after this time.
 pub const SEND_MAX: Duration = Duration::from_secs(30);
+/// Bytes of a Broker's events that are taken before they are kept, but for the last event.
+pub const UNACKNOWLEDGED_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 64 * 1024;
 /// Events that are kept in one batch, unless they are large.
-const BATCH_EVENTS_MAX: usize = 100;
-/// A pause before events that were not kept are handed in again.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
+pub(super) const BATCH_EVENTS_MAX: usize = 100;
 
 /// What both ends of a conversation have.
 pub(super) struct Peer<'a> {
@@ -32,7 +36,21 @@ pub(super) struct Peer<'a> {
     /// Who is at the other end.
     pub(super) address: String,
     pub(super) session: Session,
-    pub(super) reader: Reader,
+    reader: Reader,
+    underway: Underway<'a, Receipt>,
+    /// Bytes of events that are not kept yet.
+    bytes: usize,
+    /// Bytes that were no BBDO, as far as that was told.
+    lost: u64,
+}
+
+/// What is settled once a delivery is kept.
+#[derive(Default)]
+struct Receipt {
+    /// So many events of the conversation.
+    events: u64,
+    /// Their bytes.
+    bytes: usize,
 }
 
 /// Why no more frames are taken for now.
@@ -48,7 +66,19 @@ enum End {
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-impl Peer<'_> {
+impl<'a> Peer<'a> {
+    pub(super) fn new(context: &'a Context, session: Session, reader: Reader) -> Peer<'a> {
+        Peer {
+            context,
+            address: reader.address().to_owned(),
+            session,
+            reader,
+            underway: Underway::new(context),
+            bytes: 0,
+            lost: 0,
+        }
+    }
+
     /// Says and hears the first words.
     pub(super) async fn greet(&mut self, stream: &mut dyn Stream) -> Result<(), Trouble> {
         match timeout(GREETING_MAX, self.greeting(stream)).await {
@@ -59,8 +89,13 @@ impl Peer<'_> {
 
     async fn greeting(&mut self, stream: &mut dyn Stream) -> Result<(), Trouble> {
         self.send(stream).await?;
+        let mut bytes = vec![0; READ_BYTES];
         while self.session.agreed().is_none() {
-            if !self.read(stream).await? {
+            let count = tokio::select! {
+                count = stream.read(&mut bytes) => count,
+                () = self.context.stopped() => Ok(0),
+            };
+            if !self.heard(count, &bytes)? {
                 return Err(self.trouble("closed before it said its version"));
             }
         }
@@ -69,109 +104,149 @@ impl Peer<'_> {
 
     /// Hears events until either end closes.
     pub(super) async fn hear(&mut self, stream: &mut dyn Stream) -> Result<(), Trouble> {
-        let mut lost = 0;
+        let ended = self.converse(stream).await;
+        // However it ended: what was learnt is known by now, and would be no news if it came again.
+        self.settle_all().await;
+        ended
+    }
+
+    async fn converse(&mut self, stream: &mut dyn Stream) -> Result<(), Trouble> {
+        let context = self.context;
+        let mut bytes = vec![0; READ_BYTES];
         loop {
-            while self.take(stream).await? {}
-            if self.session.lost() > lost {
-                lost = self.session.lost();
-                let why = format!("sent {lost} bytes that are no BBDO, which were passed over");
-                self.context.trouble(&self.trouble(&why).0);
-            }
-            if self.context.is_stopping() || !self.read(stream).await? {
-                return Ok(());
+            while self.has_room() && self.take(stream).await? {}
+            self.tell_lost();
+            let has_room = self.has_room();
+            tokio::select! {
+                Some(settled) = self.underway.settled() => {
+                    if !self.see_to(settled).await {
+                        return Ok(());
+                    }
+                    self.session.acknowledge();
+                    self.send(stream).await?;
+                }
+                count = stream.read(&mut bytes), if has_room => {
+                    if !self.heard(count, &bytes)? {
+                        return self.part(stream).await;
+                    }
+                }
+                () = context.stopped() => return self.part(stream).await,
             }
         }
     }
 
-    /// Takes, keeps and acknowledges some of what was read; false if nothing was left.
+    /// True while more may be taken.
+    fn has_room(&self) -> bool {
+        self.session.waiting() < UNACKNOWLEDGED_MAX
+            && self.bytes < UNACKNOWLEDGED_BYTES_MAX
+            && !self.underway.is_halted()
+    }
+
+    /// Hands over some of what was read; false if nothing was left.
     async fn take(&mut self, stream: &mut dyn Stream) -> Result<bool, Trouble> {
         let (frames, end) = self.frames();
-        if frames.is_empty() && end == End::Dry {
-            return Ok(false);
+        if !frames.is_empty() {
+            self.hand_over(&frames).await;
         }
-        let (events, news) = self.reader.read(&frames);
-        self.context.unknown(self.reader.take_unknown());
-        if !self.remember(news).await {
-            return Ok(false);
-        }
-        if !self.keep(events).await {
-            return Ok(false);
-        }
-        self.session.kept();
         match end {
-            End::Stop => self.session.answer(),
-            _ => self.session.acknowledge(),
+            // Others have something to do as well.
+            End::Enough => tokio::task::yield_now().await,
+            End::Dry => return Ok(false),
+            End::Stop if !self.settle_all().await => return Ok(false),
+            End::Stop => {
+                self.session.answer();
+                self.send(stream).await?;
+            }
+            // What came before it is kept, so that it is not sent again and again.
+            End::Failed(why) => {
+                self.part(stream).await?;
+                return Err(self.trouble(&why.to_string()));
+            }
         }
-        self.send(stream).await?;
-        match end {
-            End::Failed(why) => Err(self.trouble(&why.to_string())),
-            _ => Ok(true),
-        }
+        Ok(true)
     }
 
     /// Some of what was read, and why it ends there.
     fn frames(&mut self) -> (Vec<Frame>, End) {
         let mut frames = Vec::new();
-        while frames.len() < UNACKNOWLEDGED_MAX {
+        while frames.len() < BATCH_EVENTS_MAX && self.has_room() {
             match self.session.take() {
-                Ok(Some(Said::Event(frame))) => frames.push(frame),
+                Ok(Some(Said::Event(frame))) => {
+                    self.bytes += frame.payload.len();
+                    frames.push(frame);
+                }
                 Ok(Some(Said::Stop)) => return (frames, End::Stop),
                 Ok(None) => return (frames, End::Dry),
-                // What came before it is kept, so that it is not sent again and again.
                 Err(why) => return (frames, End::Failed(why)),
             }
         }
         (frames, End::Enough)
     }
 
-    /// Keeps what was learnt before the events that are called by it.
-    async fn remember(&self, news: Vec<Piece>) -> bool {
-        for some in news.chunks(PIECES_MAX) {
-            while let Err(why) = self.context.remember(some.to_vec()).await {
-                self.context.trouble(&self.trouble(&why.to_string()).0);
-                if !self.context.pause(AGAIN_AFTER).await {
-                    return false;
-                }
-            }
+    async fn hand_over(&mut self, frames: &[Frame]) {
+        let (events, news) = self.reader.read(frames);
+        self.context.unknown(self.reader.take_unknown());
+        let mut deliveries = deliveries(events, &news);
+        let last = deliveries.pop().unwrap_or_default();
+        for delivery in deliveries {
+            let nothing = Receipt::default();
+            self.underway.hand_over(delivery, nothing).await;
         }
-        true
-    }
-
-    /// Keeps all of them, however long that takes; false if the door is to close before.
-    async fn keep(&self, mut events: Vec<Incoming>) -> bool {
-        let mut size = BATCH_EVENTS_MAX;
-        while !events.is_empty() {
-            let some = events[..size.min(events.len())].to_vec();
-            let count = some.len();
-            match self.context.push(some).await {
-                Ok(_) => {
-                    drop(events.drain(..count));
-                    size = (size * 2).min(BATCH_EVENTS_MAX);
-                }
-                // There may be room for a part of them.
-                Err(_) if count > 1 => size = count / 2,
-                Err(NotKept::Never(why)) => {
-                    self.context.trouble(&self.trouble(&why).0);
-                    events[0] = without_text(&events[0], &why);
-                }
-                Err(NotKept::Later(why)) => {
-                    self.context.trouble(&self.trouble(&why).0);
-                    if !self.context.pause(AGAIN_AFTER).await {
-                        return false;
-                    }
-                }
-            }
-        }
-        true
-    }
-
-    /// Reads what is there; false if either end closes.
-    async fn read(&mut self, stream: &mut dyn Stream) -> Result<bool, Trouble> {
-        let mut bytes = vec![0; READ_BYTES];
-        let count = tokio::select! {
-            count = stream.read(&mut bytes) => count,
-            () = self.context.stopped() => return Ok(false),
+        let receipt = Receipt {
+            events: self.session.taken(),
+            bytes: frames.iter().map(|frame| frame.payload.len()).sum(),
         };
+        self.underway.hand_over(last, receipt).await;
+    }
+
+    /// Counts what was kept, and keeps what came back; false if the door is to close before that.
+    async fn see_to(&mut self, settled: Settled<Receipt>) -> bool {
+        if let Some(delivery) = settled.back {
+            let insisting = Insisting {
+                context: self.context,
+                address: &self.address,
+            };
+            if !insisting.keep(delivery).await {
+                self.underway.give_up();
+                return false;
+            }
+        }
+        self.session.kept(settled.receipt.events);
+        self.bytes -= settled.receipt.bytes;
+        true
+    }
+
+    /// Waits until all that was taken is kept; false if the door is to close before that.
+    async fn settle_all(&mut self) -> bool {
+        while let Some(settled) = self.underway.settled().await {
+            if !self.see_to(settled).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Keeps and acknowledges what was taken, before the conversation ends. The other end may have
+    /// gone by then.
+    async fn part(&mut self, stream: &mut dyn Stream) -> Result<(), Trouble> {
+        self.settle_all().await;
+        self.session.acknowledge();
+        let _ = self.send(stream).await;
+        Ok(())
+    }
+
+    /// Says how many bytes were no BBDO, if there are more of them now.
+    fn tell_lost(&mut self) {
+        let lost = self.session.lost();
+        if lost > self.lost {
+            self.lost = lost;
+            let why = format!("sent {lost} bytes that are no BBDO, which were passed over");
+            self.context.trouble(&self.trouble(&why).0);
+        }
+    }
+
+    /// Takes in what was read; false if the other end closed.
+    fn heard(&mut self, count: io::Result<usize>, bytes: &[u8]) -> Result<bool, Trouble> {
         let count = count.map_err(|why| self.trouble(&why.to_string()))?;
         let pushed = self.session.push(&bytes[..count]);
         pushed.map_err(|why| self.trouble(&why.to_string()))?;
@@ -196,20 +271,19 @@ impl Peer<'_> {
     }
 }
 
-/// An event that is larger than can ever be kept, without what makes it so.
-fn without_text(event: &Incoming, why: &str) -> Incoming {
-    let small = |value: &Value| matches!(value, Value::Int(_) | Value::Bool(_) | Value::Float(_));
-    let fields = event.body.as_map().into_iter().flatten();
-    let fields = fields.filter(|(name, value)| small(value) || *name == "kind");
-    let mut meta = event.meta.clone();
-    let error = Value::Text(why.to_owned());
-    meta.extra.insert("decode_error".to_owned(), error);
-    Incoming {
-        body: Value::Map(
-            fields
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
-        ),
-        meta,
+/// What was learnt goes before the events that are called by it, or in one batch with them.
+fn deliveries(events: Vec<Incoming>, news: &[Piece]) -> Vec<Delivery> {
+    let delivery = |pieces: &[Piece]| Delivery {
+        pieces: pieces.to_vec(),
+        ..Delivery::default()
+    };
+    let mut all: Vec<Delivery> = news.chunks(PIECES_MAX).map(delivery).collect();
+    match all.last_mut() {
+        Some(last) => last.events = events,
+        None => all.push(Delivery {
+            events,
+            ..Delivery::default()
+        }),
     }
+    all
 }

@@ -51,6 +51,11 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    /// Who is at the other end.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Counts again from 0.
     pub(super) fn take_unknown(&mut self) -> u64 {
         std::mem::take(&mut self.unknown)

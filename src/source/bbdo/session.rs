@@ -8,9 +8,10 @@ use super::frame::{Deframer, Frame, Garbage, Label};
 use super::handshake::{Greeting, Layers, PROTOCOL, Refused, Version};
 use super::squeeze::{self, Broken, Unpacker};
 
-/// Events that are taken at most before they are kept and acknowledged: a Broker that waits for
-/// acknowledgements stops at its own `event_queue_max_size`, 10,000 unless it is set lower.
-pub const UNACKNOWLEDGED_MAX: usize = 500;
+/// Events that are taken before the first of them is kept and acknowledged: enough for one commit
+/// on its way to the disk and the next one, and far from where a Broker stops that waits for
+/// acknowledgements, its `event_queue_max_size` (10,000 unless it is set otherwise).
+pub const UNACKNOWLEDGED_MAX: u64 = 2_000;
 
 /// Why a conversation ends.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -124,9 +125,10 @@ impl Session {
         Ok(None)
     }
 
-    /// Everything that [`Session::take`] gave is on disk, or is not to be kept.
-    pub fn kept(&mut self) {
-        self.kept = self.taken;
+    /// The first `events` that [`Session::take`] gave in this conversation are on disk, or are not
+    /// to be kept.
+    pub fn kept(&mut self, events: u64) {
+        self.kept = self.kept.max(events.min(self.taken));
     }
 
     /// Acknowledges what was kept, if there is something new.
@@ -150,6 +152,11 @@ impl Session {
     /// Takes what is to be sent.
     pub fn outgoing(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.out)
+    }
+
+    /// Events that were taken and are not kept yet.
+    pub fn waiting(&self) -> u64 {
+        self.taken - self.kept
     }
 
     /// Events that were taken in all.
