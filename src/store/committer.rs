@@ -4,18 +4,16 @@
 //! grow by themselves, because the next one gathers while this one is being synced.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
-
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::apply::Committed;
 use super::batch::{BATCH_BYTES_MAX, Batch};
-use super::bodies::{Hash, Pin};
+use super::bodies::Hash;
 use super::engine::redirty;
 use super::error::StoreError;
+use super::job::Job;
 use super::ledger::{Entry, FORMAT_VERSION, Ledger};
-use super::line::Line;
 use super::options::{Mishap, Options, Point};
 use super::plan::{Ground, Plan, Planned};
 use super::room::Room;
@@ -29,41 +27,6 @@ pub const GROUP_EVENTS_MAX: usize = 512;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// The longest pause.
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
-
-/// Who waits for the answer.
-pub(super) enum Answer {
-    Async(oneshot::Sender<Result<Committed, StoreError>>),
-    Blocking(SyncSender<Result<Committed, StoreError>>),
-}
-
-impl Answer {
-    fn give(self, answer: Result<Committed, StoreError>) {
-        // Whoever asked may have gone; the batch stays kept.
-        match self {
-            Answer::Async(sender) => drop(sender.send(answer)),
-            Answer::Blocking(sender) => drop(sender.try_send(answer)),
-        }
-    }
-}
-
-/// A batch on its way.
-pub(super) struct Job {
-    pub(super) batch: Batch,
-    pub(super) pins: Vec<Pin>,
-    pub(super) answer: Answer,
-    pub(super) permit: OwnedSemaphorePermit,
-}
-
-impl Job {
-    /// Nothing of it is kept, nor of what stands behind it in its line.
-    fn refuse(self, why: StoreError) {
-        if let Some(line) = &self.batch.line {
-            line.cut();
-        }
-        drop((self.pins, self.permit));
-        self.answer.give(Err(why));
-    }
-}
 
 /// The handle is dead until it has been opened again.
 struct Illness {
@@ -167,15 +130,14 @@ impl Committer {
             return;
         }
         for (job, answer) in group.into_iter().zip(answers) {
-            let brought = brought(&job);
-            drop((job.pins, job.permit));
-            job.answer.give(Ok(answer));
+            let brought = job.brought();
+            job.kept(answer);
             self.forget(&brought);
         }
     }
 
     fn refuse(&self, job: Job, why: StoreError) {
-        let brought = brought(&job);
+        let brought = job.brought();
         job.refuse(why);
         self.forget(&brought);
     }
@@ -227,7 +189,7 @@ impl Committer {
         });
         for (index, job) in group.iter().enumerate() {
             let own = |why| (Some(index), why);
-            admit_line(&job.batch).map_err(own)?;
+            job.in_turn().map_err(own)?;
             self.admit(&job.batch, &summary).map_err(own)?;
             answers.push(plan.batch(&job.batch, now).map_err(own)?);
         }
@@ -377,17 +339,6 @@ impl Committer {
         shared.publish(summary, heads);
         drop(survey);
         Ok(())
-    }
-}
-
-fn brought(job: &Job) -> Vec<Hash> {
-    job.pins.iter().map(Pin::hash).collect()
-}
-
-fn admit_line(batch: &Batch) -> Result<(), StoreError> {
-    match batch.line.as_ref().is_some_and(Line::is_cut) {
-        true => Err(StoreError::Behind),
-        false => Ok(()),
     }
 }
 

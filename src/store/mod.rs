@@ -17,6 +17,7 @@ mod error;
 mod eventcodec;
 mod folder;
 mod history;
+mod job;
 mod keys;
 mod ledger;
 mod line;
@@ -78,8 +79,9 @@ pub use untouched::UNTOUCHED_BYTES_MAX;
 
 use batch::Op;
 use bodies::Pin;
-use committer::{Answer, Committer, Job};
+use committer::Committer;
 use folder::{Folder, Lock};
+use job::{Answer, Job};
 use shared::Shared;
 
 /// Most batches that wait for the committer; further callers wait for a place.

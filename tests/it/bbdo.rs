@@ -52,7 +52,12 @@ impl Broker {
 
     /// Connects and says `greeting`.
     pub fn greet(port: u16, greeting: &Frame) -> Broker {
-        let mut broker = Broker::new(connect(port));
+        Broker::greet_over(connect(port), greeting)
+    }
+
+    /// The same on a connection that is there.
+    pub fn greet_over(stream: TcpStream, greeting: &Frame) -> Broker {
+        let mut broker = Broker::new(stream);
         broker.send(&greeting.packets());
         let answer = broker.hear().unwrap();
         let (ours, theirs) = (Greeting::read(greeting), Greeting::read(&answer));
@@ -99,6 +104,16 @@ impl Broker {
         assert_eq!((frame.label.category, frame.label.element), (2, 2));
         self.acknowledged += u32::from_be_bytes(frame.payload[..].try_into().unwrap());
         true
+    }
+
+    /// Events that were acknowledged so far.
+    pub fn acknowledged(&self) -> usize {
+        self.acknowledged as usize
+    }
+
+    /// Hears acknowledgements until there are so many, or until the other end closes.
+    pub fn hear_until(&mut self, events: usize) {
+        while self.acknowledged() < events && self.hear_acknowledgement() {}
     }
 
     pub fn is_acknowledged(&mut self, events: usize) {

@@ -13,6 +13,7 @@ mod bad_input;
 mod bbdo;
 mod bbdo_decode;
 mod bbdo_frames;
+mod bbdo_underway;
 mod broker_stand_in;
 mod broker_words;
 mod canopsis;

@@ -11,8 +11,8 @@ use vigie::error::Exit;
 use vigie::event::{EventId, Incoming, Meta, RunId, Value};
 use vigie::store::codec::{DEPTH_MAX, decode_value, encode_value};
 use vigie::store::{
-    BATCH_EVENTS_MAX, Batch, End, Failpoints, INLINE_BYTES_MAX, Mishap, Options, Point, Store,
-    StoreError, check, repair, restore,
+    BATCH_EVENTS_MAX, Batch, End, Failpoints, INLINE_BYTES_MAX, Line, Mishap, Options, Point,
+    Store, StoreError, check, repair, restore,
 };
 
 pub fn at(second: i64) -> Timestamp {
@@ -996,4 +996,47 @@ fn a_journal_that_begins_anew_drops_what_came_before_little_by_little() {
         "the old records are gone: {}",
         summary.rows
     );
+}
+
+#[tokio::test]
+async fn nothing_is_kept_behind_what_was_refused_in_its_line() {
+    let folder = TempDir::new().unwrap();
+    let store = open(folder.path());
+    let (line, other) = (Line::new(), Line::new());
+    let batch = |text: &str, line: &Line| {
+        let mut batch = Batch::new();
+        batch.push("alert", &event(text), None).unwrap();
+        batch.stand_in(line.clone());
+        batch
+    };
+    let mut impossible = batch("b", &line);
+    impossible.wake(&"alert/9/flow".parse().unwrap());
+    let mut promises = Vec::new();
+    for batch in [
+        batch("a", &line),
+        impossible,
+        batch("c", &line),
+        batch("d", &other),
+        batch("e", &line),
+    ] {
+        promises.push(store.hand_over(batch).await.unwrap());
+    }
+    let mut answers = Vec::new();
+    for promise in promises {
+        answers.push(promise.kept().await.map(|done| done.pushed.len()));
+    }
+    assert!(
+        matches!(answers[1], Err(StoreError::Lost { .. })),
+        "{answers:?}"
+    );
+    answers.remove(1);
+    let behind = || Err(StoreError::Behind);
+    assert_eq!(answers, [Ok(1), behind(), Ok(1), behind()]);
+    assert!(line.is_cut() && !other.is_cut());
+    // Whoever begins another line is heard again.
+    let again = store.commit(batch("c", &Line::new())).await.unwrap();
+    assert_eq!(again.pushed[0].id.number, 3);
+    let kept = store.events("alert", 1, 9).unwrap();
+    let texts: Vec<Value> = kept.iter().map(|one| one.body.clone()).collect();
+    assert_eq!(texts, ["a", "d", "c"].map(|text| event(text).body));
 }
