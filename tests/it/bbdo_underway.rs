@@ -27,6 +27,7 @@ use crate::peers::free_port;
 use crate::store::options;
 
 const WAIT_MAX: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_millis(200);
 /// Hosts are told of now and then, each before its first status.
 const STATUSES_PER_HOST: u64 = 30;
 
@@ -193,10 +194,11 @@ fn speaking(port: u16, frames: Vec<Frame>) -> (Broker, TcpStream, JoinHandle<()>
     (broker, probe, speaking)
 }
 
+/// Nothing comes, for as long as anything wrong would take to come.
 fn hears_nothing(probe: &TcpStream) {
-    probe.set_nonblocking(true).unwrap();
+    probe.set_read_timeout(Some(QUIET)).unwrap();
     let early = probe.peek(&mut [0]).map_err(|why| why.kind());
-    probe.set_nonblocking(false).unwrap();
+    probe.set_read_timeout(Some(WAIT_MAX)).unwrap();
     assert_eq!(early, Err(std::io::ErrorKind::WouldBlock));
 }
 
