@@ -31,6 +31,7 @@ mod size;
 mod start;
 mod statistics;
 mod steps;
+mod storm;
 mod traps;
 mod waits;
 
@@ -90,6 +91,7 @@ const PARTS: &[Part] = &[
     Part("g", "centreon", centreon::measure),
     Part("h", "waits", waits::measure),
     Part("h", "steps", steps::measure),
+    Part("", "storm", storm::measure),
     Part("", "pump", pump::measure),
     Part("", "path", path::measure),
 ];
