@@ -12,7 +12,7 @@ use super::codec::Writer;
 use super::error::StoreError;
 use super::eventcodec;
 use super::keys::{self, Key};
-use super::line::Line;
+use super::line::{Line, Place};
 use super::record::{Beside, Content, Stored};
 use super::run_row::End;
 use crate::event::{EventId, Incoming, RunId, is_name};
@@ -69,7 +69,7 @@ pub struct Batch {
     pub(super) files: Vec<(Hash, Vec<u8>)>,
     pub(super) weight: usize,
     pub(super) events: usize,
-    pub(super) line: Option<Line>,
+    pub(super) place: Option<Place>,
 }
 
 impl Batch {
@@ -86,10 +86,10 @@ impl Batch {
         self.events += other.events;
     }
 
-    /// It is kept only if everything was that was handed over before it in `line`; otherwise it is
-    /// refused as [`StoreError::Behind`].
+    /// It stands in `line` behind those that do already, and is handed over behind them. It is kept
+    /// only if they are; otherwise it is refused as [`StoreError::Behind`].
     pub fn stand_in(&mut self, line: Line) {
-        self.line = Some(line);
+        self.place = Some(line.place());
     }
 
     /// True if nothing is in it.

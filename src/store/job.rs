@@ -10,7 +10,7 @@ use super::apply::Committed;
 use super::batch::Batch;
 use super::bodies::{Hash, Pin};
 use super::error::StoreError;
-use super::line::Line;
+use super::line::Place;
 
 /// Who waits for the answer.
 pub(super) enum Answer {
@@ -44,7 +44,7 @@ impl Job {
 
     /// Nothing, unless something before it in its line was refused.
     pub(super) fn in_turn(&self) -> Result<(), StoreError> {
-        match self.batch.line.as_ref().is_some_and(Line::is_cut) {
+        match self.batch.place.as_ref().is_some_and(Place::is_behind) {
             true => Err(StoreError::Behind),
             false => Ok(()),
         }
@@ -57,8 +57,8 @@ impl Job {
 
     /// Nothing of it is kept, nor of what stands behind it in its line.
     pub(super) fn refuse(self, why: StoreError) {
-        if let Some(line) = &self.batch.line {
-            line.cut();
+        if let Some(place) = &self.batch.place {
+            place.refuse();
         }
         drop((self.pins, self.permit));
         self.answer.give(Err(why));

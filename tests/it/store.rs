@@ -1009,11 +1009,11 @@ async fn nothing_is_kept_behind_what_was_refused_in_its_line() {
         batch.stand_in(line.clone());
         batch
     };
-    let mut impossible = batch("b", &line);
+    let (first, mut impossible) = (batch("a", &line), batch("b", &line));
     impossible.wake(&"alert/9/flow".parse().unwrap());
     let mut promises = Vec::new();
     for batch in [
-        batch("a", &line),
+        first,
         impossible,
         batch("c", &line),
         batch("d", &other),
@@ -1029,7 +1029,7 @@ async fn nothing_is_kept_behind_what_was_refused_in_its_line() {
         matches!(answers[1], Err(StoreError::Lost { .. })),
         "{answers:?}"
     );
-    answers.remove(1);
+    drop(answers.remove(1));
     let behind = || Err(StoreError::Behind);
     assert_eq!(answers, [Ok(1), behind(), Ok(1), behind()]);
     assert!(line.is_cut() && !other.is_cut());
