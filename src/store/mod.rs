@@ -4,6 +4,7 @@
 //! Invariant: what was acknowledged is on disk, and what is missing or damaged is an error, never
 //! an empty answer.
 
+mod air;
 mod apply;
 mod backup;
 mod batch;
@@ -12,6 +13,7 @@ mod check;
 pub mod codec;
 mod committer;
 mod compact;
+mod copying;
 mod engine;
 mod error;
 mod eventcodec;
@@ -20,6 +22,7 @@ mod history;
 mod keys;
 mod ledger;
 mod newest;
+mod online;
 mod open;
 mod options;
 mod plan;
@@ -53,6 +56,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
+pub use air::{AIR_FACTOR, COMPACTED_BYTES_MAX};
 pub use apply::{Committed, Pushed};
 pub use backup::BackupSummary;
 pub use batch::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Batch, INLINE_BYTES_MAX, KEY_BYTES_MAX};
@@ -62,8 +66,12 @@ pub use compact::{CompactSummary, compact};
 pub use error::StoreError;
 pub use history::{Dead, RunInfo, Timer};
 pub use ledger::FORMAT_VERSION;
+pub use online::HELD_MAX;
 pub use open::VERIFY_AT_OPEN_MAX;
-pub use options::{BALLAST_BYTES, Failpoints, LOW_WATER_BYTES, Mishap, Options, Point};
+pub use options::{
+    BALLAST_BYTES, BUSY_BYTES_MIN, Failpoints, LOOK_AFTER, LOW_WATER_BYTES, Mishap, Options, Point,
+    QUIET_BYTES_MIN, Shrink,
+};
 pub use progress::{PROBLEMS_NAMED_MAX, Progress};
 pub use reads::{ChannelCounts, Counts};
 pub use repair::{RepairSummary, repair, repair_watched};

@@ -1,0 +1,175 @@
+//! How much of the engine's file is air, and when that is worth a copy of what is left.
+//!
+//! The engine puts new rows into the places of old ones and never gives the disk back, so a store
+//! that held a million events once is as large when all of them are done.
+//!
+//! Invariant: nobody looks before something was committed, nor more often than after each pause, so
+//! that a store at rest costs nothing and one at work next to nothing.
+
+use std::time::{Duration, Instant};
+
+use super::engine::Engine;
+use super::error::StoreError;
+use super::keys::KINDS;
+use super::options::Shrink;
+use super::summary::Summary;
+
+/// A file this many times as large as its rows is mostly air.
+pub const AIR_FACTOR: u64 = 4;
+/// Most bytes of rows that are copied while the store is at work.
+pub const COMPACTED_BYTES_MAX: u64 = 128 << 20;
+/// Up to this many commits between two looks a store counts as quiet.
+const QUIET_COMMITS: u64 = 100;
+/// Rows of each kind that are weighed.
+const WEIGHED_ROWS: usize = 50;
+/// The pause after a compaction.
+const PAUSE: Duration = Duration::from_secs(30);
+/// The pause after one that was given up; doubles up to the longest.
+const PAUSE_FAILED: Duration = Duration::from_secs(60);
+/// The longest pause.
+const PAUSE_LONGEST: Duration = Duration::from_secs(3_600);
+
+/// What a look found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// The file is as large as it should be, or too much of it is rows.
+    Nothing,
+    /// Mostly air, but little of it, and much to do.
+    Later,
+    /// Mostly air.
+    Air,
+}
+
+/// When to look.
+#[derive(Debug)]
+pub(super) struct Air {
+    settings: Shrink,
+    look_at: Option<Instant>,
+    not_before: Instant,
+    /// Commits since the last look.
+    commits: u64,
+    failed: Duration,
+}
+
+impl Air {
+    /// A store that was left mostly air is looked at, too.
+    pub(super) fn new(settings: Shrink) -> Air {
+        let now = Instant::now();
+        Air {
+            look_at: Some(now + settings.look_after),
+            not_before: now,
+            commits: 0,
+            failed: PAUSE_FAILED,
+            settings,
+        }
+    }
+
+    /// Something was committed.
+    pub(super) fn committed(&mut self) {
+        self.commits += 1;
+        if self.look_at.is_none() {
+            self.look_again();
+        }
+    }
+
+    fn look_again(&mut self) {
+        let after = Instant::now() + self.settings.look_after;
+        self.look_at = Some(after.max(self.not_before));
+    }
+
+    /// When the next look is due, if one is.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.look_at
+    }
+
+    /// Looks at a file of `bytes`; `rows` weighs what should be in it, roughly.
+    pub(super) fn look(
+        &mut self,
+        bytes: u64,
+        rows: impl FnOnce() -> Result<u64, StoreError>,
+    ) -> Result<Found, StoreError> {
+        let quiet = self.commits <= QUIET_COMMITS;
+        self.commits = 0;
+        self.look_at = None;
+        if bytes < self.settings.quiet_bytes_min {
+            return Ok(Found::Nothing);
+        }
+        let rows = rows()?;
+        if rows > COMPACTED_BYTES_MAX || rows.saturating_mul(AIR_FACTOR) > bytes {
+            return Ok(Found::Nothing);
+        }
+        if !quiet && bytes < self.settings.busy_bytes_min {
+            self.look_again();
+            return Ok(Found::Later);
+        }
+        Ok(Found::Air)
+    }
+
+    /// A compaction came to its end.
+    pub(super) fn compacted(&mut self) {
+        self.failed = PAUSE_FAILED;
+        self.not_before = Instant::now() + PAUSE;
+        self.look_at = None;
+    }
+
+    /// A compaction was given up; true if the one before was not.
+    pub(super) fn gave_up(&mut self) -> bool {
+        let first = self.failed == PAUSE_FAILED;
+        self.not_before = Instant::now() + self.failed;
+        self.failed = (self.failed * 2).min(PAUSE_LONGEST);
+        self.look_again();
+        first
+    }
+}
+
+/// Bytes of all rows, by the first ones of each kind.
+pub(super) fn weigh(engine: &Engine, summary: &Summary) -> Result<u64, StoreError> {
+    let mut all = 0;
+    for (kind, _) in KINDS {
+        let count = summary.count(kind);
+        if count == 0 {
+            continue;
+        }
+        let some = engine.scan(&[kind], &[], WEIGHED_ROWS)?;
+        let bytes: usize = some.iter().map(|(key, row)| key.len() + row.len()).sum();
+        all += bytes as u64 * count / some.len().max(1) as u64;
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Air, Found, QUIET_COMMITS};
+    use crate::store::options::Shrink;
+
+    fn look(air: &mut Air, mebibytes: u64, rows: u64) -> Found {
+        air.look(mebibytes << 20, || Ok(rows << 20)).unwrap()
+    }
+
+    #[test]
+    fn a_little_air_waits_for_a_quiet_time_and_much_does_not() {
+        let mut air = Air::new(Shrink::default());
+        assert_eq!(look(&mut air, 3, 0), Found::Nothing);
+        assert_eq!(look(&mut air, 20, 4), Found::Air);
+        assert_eq!(look(&mut air, 20, 6), Found::Nothing);
+        assert_eq!(
+            look(&mut air, 2_000, 400),
+            Found::Nothing,
+            "too much to copy"
+        );
+        assert_eq!(
+            air.due(),
+            None,
+            "nobody looks before something is committed"
+        );
+        (0..=QUIET_COMMITS).for_each(|_| air.committed());
+        assert_eq!(look(&mut air, 20, 0), Found::Later);
+        assert!(air.due().is_some(), "the last look is in a quiet time");
+        assert_eq!(look(&mut air, 20, 0), Found::Air);
+        (0..=QUIET_COMMITS).for_each(|_| air.committed());
+        assert_eq!(look(&mut air, 300, 20), Found::Air);
+        assert!(air.gave_up() && !air.gave_up());
+        air.compacted();
+        assert!(air.gave_up());
+    }
+}
