@@ -22,12 +22,8 @@ pub const COMPACTED_BYTES_MAX: u64 = 128 << 20;
 const QUIET_COMMITS: u64 = 100;
 /// Rows of each kind that are weighed.
 const WEIGHED_ROWS: usize = 50;
-/// The pause after a compaction.
-const PAUSE: Duration = Duration::from_secs(30);
-/// The pause after one that was given up; doubles up to the longest.
-const PAUSE_FAILED: Duration = Duration::from_secs(60);
-/// The longest pause.
-const PAUSE_LONGEST: Duration = Duration::from_secs(3_600);
+/// The longest pause after compactions that were given up; each is twice the one before.
+pub const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 
 /// What a look found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +44,7 @@ pub(super) struct Air {
     not_before: Instant,
     /// Commits since the last look.
     commits: u64,
-    failed: Duration,
+    pause: Duration,
 }
 
 impl Air {
@@ -59,7 +55,7 @@ impl Air {
             look_at: Some(now + settings.look_after),
             not_before: now,
             commits: 0,
-            failed: PAUSE_FAILED,
+            pause: settings.pause,
             settings,
         }
     }
@@ -107,18 +103,18 @@ impl Air {
 
     /// A compaction came to its end.
     pub(super) fn compacted(&mut self) {
-        self.failed = PAUSE_FAILED;
-        self.not_before = Instant::now() + PAUSE;
-        self.look_at = None;
+        self.pause = self.settings.pause;
+        self.not_before = Instant::now() + self.pause;
+        self.look_again();
     }
 
     /// A compaction was given up; true if the one before was not.
     pub(super) fn gave_up(&mut self) -> bool {
-        let first = self.failed == PAUSE_FAILED;
-        self.not_before = Instant::now() + self.failed;
-        self.failed = (self.failed * 2).min(PAUSE_LONGEST);
+        let is_first = self.pause == self.settings.pause;
+        self.not_before = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
         self.look_again();
-        first
+        is_first
     }
 }
 

@@ -340,6 +340,7 @@ impl Committer {
                 Counters::add(&self.shared.counters.recoveries, 1);
                 // What the engine made of its files has not been read.
                 self.shared.set_verified(false);
+                self.online.clear_left_over(&self.shared.folder);
                 self.room.forget();
                 tracing::info!("the store is open again");
             }

@@ -56,7 +56,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
-pub use air::{AIR_FACTOR, COMPACTED_BYTES_MAX};
+pub use air::{AIR_FACTOR, COMPACTED_BYTES_MAX, PAUSE_MAX};
 pub use apply::{Committed, Pushed};
 pub use backup::BackupSummary;
 pub use batch::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Batch, INLINE_BYTES_MAX, KEY_BYTES_MAX};
@@ -69,8 +69,8 @@ pub use ledger::FORMAT_VERSION;
 pub use online::HELD_MAX;
 pub use open::VERIFY_AT_OPEN_MAX;
 pub use options::{
-    BALLAST_BYTES, BUSY_BYTES_MIN, Failpoints, LOOK_AFTER, LOW_WATER_BYTES, Mishap, Options, Point,
-    QUIET_BYTES_MIN, Shrink,
+    BALLAST_BYTES, BUSY_BYTES_MIN, COMPACTION_PAUSE, Failpoints, LOOK_AFTER, LOW_WATER_BYTES,
+    Mishap, Options, Point, QUIET_BYTES_MIN, Shrink,
 };
 pub use progress::{PROBLEMS_NAMED_MAX, Progress};
 pub use reads::{ChannelCounts, Counts};

@@ -87,14 +87,17 @@ impl Online {
     }
 
     fn give_up(&mut self, work: Work, why: &StoreError) {
-        match self.air.gave_up() {
-            true => {
-                tracing::warn!(%why, "the store's file stays large: its compaction was given up")
-            }
-            false => tracing::debug!(%why, "the compaction was given up again"),
-        }
+        self.gave_up(why);
         if let Err(why) = work.copying.remove() {
             tracing::debug!(%why, "half a copy of the store stays until the next one");
+        }
+    }
+
+    /// Tells of the first one of several in a row.
+    fn gave_up(&mut self, why: &StoreError) {
+        match self.air.gave_up() {
+            true => tracing::warn!(%why, "the store's file is mostly air and stays so for now"),
+            false => tracing::debug!(%why, "the store's file stays mostly air"),
         }
     }
 
@@ -104,6 +107,15 @@ impl Online {
             && let Err(why) = work.copying.remove()
         {
             tracing::debug!(%why, "half a copy of the store stays until the next start");
+        }
+    }
+
+    /// Removes what an exchange that failed left, now that the other one is open and its place is on
+    /// disk.
+    pub(super) fn clear_left_over(&mut self, folder: &Folder) {
+        self.finish();
+        if let Err(why) = remove_folder(&folder.compacting().0) {
+            tracing::warn!(%why, "a database that is not needed stays until the next start");
         }
     }
 
@@ -186,10 +198,7 @@ impl Committer {
                     held: began.elapsed(),
                 });
             }
-            Err(why) => {
-                let told = self.online.air.gave_up();
-                tracing::warn!(%why, told, "the store's file stays large");
-            }
+            Err(why) => self.online.gave_up(&why),
         }
     }
 
@@ -199,9 +208,13 @@ impl Committer {
             let why = format!("a copy of its rows may need {} MiB", needed >> 20);
             return Err(StoreError::Full { why });
         }
-        let copying = Copying::begin(self.shared.folder.compacting())?;
-        self.meet(Point::CopyBegun)?;
-        Ok(copying)
+        let fresh = self.shared.folder.compacting();
+        let begun = Copying::begin(fresh.clone());
+        let begun = begun.and_then(|copying| self.meet(Point::CopyBegun).map(|()| copying));
+        if begun.is_err() && !self.killed {
+            remove_folder(&fresh.0)?;
+        }
+        begun
     }
 
     /// One step; commits wait meanwhile.
@@ -238,9 +251,9 @@ impl Committer {
     }
 
     /// Both are let go, and the one that stands there is opened: either is whole. The other one stays
-    /// until the next compaction or start, when this one's place is known to be on disk.
+    /// until this one's place is known to be on disk.
     fn look_which(&mut self, work: Work, why: StoreError) {
-        self.online.air.gave_up();
+        self.online.gave_up(&why);
         drop(work);
         if let Err(why) = self.shared.folder.settle() {
             tracing::error!(%why, "what an exchange of two databases left cannot be cleared up");

@@ -15,6 +15,8 @@ pub const LOW_WATER_BYTES: u64 = 128 << 20;
 
 /// How long after a commit the engine's file is looked at, once for all commits in between.
 pub const LOOK_AFTER: Duration = Duration::from_secs(5);
+/// How long after a compaction at work the next one may begin.
+pub const COMPACTION_PAUSE: Duration = Duration::from_secs(30);
 /// Bytes of a file of air that are given back in a quiet time.
 pub const QUIET_BYTES_MIN: u64 = 4 << 20;
 /// Bytes of a file of air that are given back while much is committed.
@@ -57,6 +59,8 @@ impl Default for Options {
 pub struct Shrink {
     /// How long after a commit it looks.
     pub look_after: Duration,
+    /// How long after a compaction the next one may begin.
+    pub pause: Duration,
     /// The least bytes of the file in a quiet time.
     pub quiet_bytes_min: u64,
     /// The least bytes of the file while much is committed.
@@ -67,6 +71,7 @@ impl Default for Shrink {
     fn default() -> Shrink {
         Shrink {
             look_after: LOOK_AFTER,
+            pause: COMPACTION_PAUSE,
             quiet_bytes_min: QUIET_BYTES_MIN,
             busy_bytes_min: BUSY_BYTES_MIN,
         }
