@@ -18,8 +18,6 @@ use super::summary::Summary;
 pub const AIR_FACTOR: u64 = 4;
 /// Most bytes of rows that are copied while the store is at work.
 pub const COMPACTED_BYTES_MAX: u64 = 128 << 20;
-/// Up to this many commits between two looks a store counts as quiet.
-const QUIET_COMMITS: u64 = 100;
 /// Rows of each kind that are weighed.
 const WEIGHED_ROWS: usize = 50;
 /// The longest pause after compactions that were given up; each is twice the one before.
@@ -44,6 +42,10 @@ pub(super) struct Air {
     not_before: Instant,
     /// Commits since the last look.
     commits: u64,
+    /// What the rows weighed at the last look.
+    rows: u64,
+    /// What they weighed before the last compaction, and the bytes of the file after it.
+    last: Option<(u64, u64)>,
     pause: Duration,
 }
 
@@ -55,6 +57,8 @@ impl Air {
             look_at: Some(now + settings.look_after),
             not_before: now,
             commits: 0,
+            rows: 0,
+            last: None,
             pause: settings.pause,
             settings,
         }
@@ -84,25 +88,30 @@ impl Air {
         bytes: u64,
         rows: impl FnOnce() -> Result<u64, StoreError>,
     ) -> Result<Found, StoreError> {
-        let quiet = self.commits <= QUIET_COMMITS;
-        self.commits = 0;
+        let commits = std::mem::take(&mut self.commits);
         self.look_at = None;
-        if bytes < self.settings.quiet_bytes_min {
+        if bytes < self.settings.bytes_min {
             return Ok(Found::Nothing);
         }
-        let rows = rows()?;
-        if rows > COMPACTED_BYTES_MAX || rows.saturating_mul(AIR_FACTOR) > bytes {
+        self.rows = rows()?;
+        if self.rows > COMPACTED_BYTES_MAX || self.rows.saturating_mul(AIR_FACTOR) > bytes {
             return Ok(Found::Nothing);
         }
-        if !quiet && bytes < self.settings.busy_bytes_min {
+        // The engine works in pieces of its file: what it needs for these rows was seen.
+        let needed = |(rows, after)| self.rows >= rows / 2 && bytes < 2 * after;
+        if self.last.is_some_and(needed) {
+            return Ok(Found::Nothing);
+        }
+        if bytes < self.settings.bytes_min + commits * self.settings.bytes_per_commit {
             self.look_again();
             return Ok(Found::Later);
         }
         Ok(Found::Air)
     }
 
-    /// A compaction came to its end.
-    pub(super) fn compacted(&mut self) {
+    /// A compaction came to its end, and the file has these `bytes`.
+    pub(super) fn compacted(&mut self, bytes: u64) {
+        self.last = Some((self.rows, bytes));
         self.pause = self.settings.pause;
         self.not_before = Instant::now() + self.pause;
         self.look_again();
@@ -135,7 +144,7 @@ pub(super) fn weigh(engine: &Engine, summary: &Summary) -> Result<u64, StoreErro
 
 #[cfg(test)]
 mod tests {
-    use super::{Air, Found, QUIET_COMMITS};
+    use super::{Air, Found};
     use crate::store::options::Shrink;
 
     fn look(air: &mut Air, mebibytes: u64, rows: u64) -> Found {
@@ -145,27 +154,28 @@ mod tests {
     #[test]
     fn a_little_air_waits_for_a_quiet_time_and_much_does_not() {
         let mut air = Air::new(Shrink::default());
-        assert_eq!(look(&mut air, 3, 0), Found::Nothing);
+        assert_eq!(look(&mut air, 1, 0), Found::Nothing);
         assert_eq!(look(&mut air, 20, 4), Found::Air);
         assert_eq!(look(&mut air, 20, 6), Found::Nothing);
-        assert_eq!(
-            look(&mut air, 2_000, 400),
-            Found::Nothing,
-            "too much to copy"
-        );
-        assert_eq!(
-            air.due(),
-            None,
-            "nobody looks before something is committed"
-        );
-        (0..=QUIET_COMMITS).for_each(|_| air.committed());
+        assert_eq!(look(&mut air, 2_000, 400), Found::Nothing, "too many rows");
+        assert_eq!(air.due(), None, "nobody looks before a commit");
+        (0..1_000).for_each(|_| air.committed());
         assert_eq!(look(&mut air, 20, 0), Found::Later);
         assert!(air.due().is_some(), "the last look is in a quiet time");
         assert_eq!(look(&mut air, 20, 0), Found::Air);
-        (0..=QUIET_COMMITS).for_each(|_| air.committed());
+        (0..1_000).for_each(|_| air.committed());
         assert_eq!(look(&mut air, 300, 20), Found::Air);
+    }
+
+    #[test]
+    fn what_was_just_compacted_is_left_alone_and_one_that_failed_is_told_once() {
+        let mut air = Air::new(Shrink::default());
+        assert_eq!(look(&mut air, 100, 4), Found::Air);
         assert!(air.gave_up() && !air.gave_up());
-        air.compacted();
+        air.compacted(16 << 20);
         assert!(air.gave_up());
+        assert_eq!(look(&mut air, 20, 4), Found::Nothing);
+        assert_eq!(look(&mut air, 32, 4), Found::Air);
+        assert_eq!(look(&mut air, 20, 1), Found::Air, "most of its rows went");
     }
 }

@@ -69,8 +69,8 @@ pub use ledger::FORMAT_VERSION;
 pub use online::HELD_MAX;
 pub use open::VERIFY_AT_OPEN_MAX;
 pub use options::{
-    BALLAST_BYTES, BUSY_BYTES_MIN, COMPACTION_PAUSE, Failpoints, LOOK_AFTER, LOW_WATER_BYTES,
-    Mishap, Options, Point, QUIET_BYTES_MIN, Shrink,
+    AIR_BYTES_MIN, AIR_BYTES_PER_COMMIT, BALLAST_BYTES, COMPACTION_PAUSE, Failpoints, LOOK_AFTER,
+    LOW_WATER_BYTES, Mishap, Options, Point, Shrink,
 };
 pub use progress::{PROBLEMS_NAMED_MAX, Progress};
 pub use reads::{ChannelCounts, Counts};
@@ -231,6 +231,9 @@ impl Store {
         older_than: Timestamp,
         limit: usize,
     ) -> Result<u64, StoreError> {
+        if !self.is_past(channel, older_than)? {
+            return Ok(0);
+        }
         self.retain(limit, |step| {
             Op::RetainEvents(channel.to_owned(), older_than, step)
         })
@@ -247,6 +250,9 @@ impl Store {
         older_than: Timestamp,
         limit: usize,
     ) -> Result<u64, StoreError> {
+        if !self.has_ended(older_than)? {
+            return Ok(0);
+        }
         self.retain(limit, |step| Op::RetainRuns(older_than, step))
             .await
     }

@@ -267,7 +267,7 @@ impl Committer {
         Counters::add(&counters.compactions, 1);
         let given_back = work.bytes_before.saturating_sub(bytes_after);
         Counters::add(&counters.bytes_given_back, given_back);
-        self.online.air.compacted();
+        self.online.air.compacted(bytes_after);
         self.room.forget();
         tracing::info!(
             rows = work.copying.rows,

@@ -17,10 +17,11 @@ pub const LOW_WATER_BYTES: u64 = 128 << 20;
 pub const LOOK_AFTER: Duration = Duration::from_secs(5);
 /// How long after a compaction at work the next one may begin.
 pub const COMPACTION_PAUSE: Duration = Duration::from_secs(30);
-/// Bytes of a file of air that are given back in a quiet time.
-pub const QUIET_BYTES_MIN: u64 = 4 << 20;
-/// Bytes of a file of air that are given back while much is committed.
-pub const BUSY_BYTES_MIN: u64 = 256 << 20;
+/// The least bytes of a file of air that are given back: twice those of an empty store.
+pub const AIR_BYTES_MIN: u64 = 2 << 20;
+/// So many more must there be for each commit since the last look: the busier the store, the more air
+/// is worth a copy that its commits wait for.
+pub const AIR_BYTES_PER_COMMIT: u64 = 64 << 10;
 
 /// How to open a store.
 #[derive(Debug, Clone)]
@@ -62,9 +63,9 @@ pub struct Shrink {
     /// How long after a compaction the next one may begin.
     pub pause: Duration,
     /// The least bytes of the file in a quiet time.
-    pub quiet_bytes_min: u64,
-    /// The least bytes of the file while much is committed.
-    pub busy_bytes_min: u64,
+    pub bytes_min: u64,
+    /// How many more for each commit since the last look.
+    pub bytes_per_commit: u64,
 }
 
 impl Default for Shrink {
@@ -72,8 +73,8 @@ impl Default for Shrink {
         Shrink {
             look_after: LOOK_AFTER,
             pause: COMPACTION_PAUSE,
-            quiet_bytes_min: QUIET_BYTES_MIN,
-            busy_bytes_min: BUSY_BYTES_MIN,
+            bytes_min: AIR_BYTES_MIN,
+            bytes_per_commit: AIR_BYTES_PER_COMMIT,
         }
     }
 }

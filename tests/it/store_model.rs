@@ -441,8 +441,8 @@ fn the_store_does_what_the_model_says_while_it_is_compacted_all_the_time() {
     let always = Shrink {
         look_after: Duration::ZERO,
         pause: Duration::ZERO,
-        quiet_bytes_min: 0,
-        busy_bytes_min: 0,
+        bytes_min: 0,
+        bytes_per_commit: 0,
     };
     let compactions = AtomicU64::new(0);
     let mut runner = TestRunner::new(ProptestConfig {

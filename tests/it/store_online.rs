@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
+use serde_json::json;
 use tempfile::TempDir;
 use vigie::store::{Batch, Failpoints, Mishap, Options, Point, Shrink, Store, check, restore};
 
 use super::faults::disk::SmallDisk;
 use super::faults::not_tried;
-use super::house::{PATIENCE, wait_for};
+use super::house::{House, PATIENCE, wait_for};
 use super::store::{at, commit, event, open, options, push};
 use super::store_damage::{furnish, open_and_read};
 
@@ -35,7 +36,7 @@ fn eager(failpoints: &Failpoints) -> Options {
         shrink: Shrink {
             look_after: Duration::from_millis(20),
             pause: Duration::from_millis(200),
-            busy_bytes_min: Shrink::default().quiet_bytes_min,
+            bytes_per_commit: 0,
             ..Shrink::default()
         },
         failpoints: failpoints.clone(),
@@ -74,7 +75,7 @@ fn blown_up(folder: &Path) {
     storm(&store);
     drop(store);
     let bytes = tree_bytes(folder);
-    assert!(bytes > 2 * Shrink::default().quiet_bytes_min, "{bytes}");
+    assert!(bytes > 2 * Shrink::default().bytes_min, "{bytes}");
 }
 
 fn compactions(store: &Store) -> u64 {
@@ -126,7 +127,7 @@ fn a_store_at_work_gives_back_what_was_done_and_keeps_everything() {
         (tree_bytes(folder.path()) <= 2 * empty).then_some(())
     });
     let given_back = store.counters().bytes_given_back.load(Ordering::SeqCst);
-    assert!(given_back > Shrink::default().quiet_bytes_min);
+    assert!(given_back > Shrink::default().bytes_min);
     wait_for("the old file to go", || {
         (!folder.path().join("compacting").exists()).then_some(())
     });
@@ -294,6 +295,57 @@ fn a_disk_that_fills_up_during_a_compaction_costs_only_the_compaction() {
     drop(store);
     whole(folder.path());
     assert_eq!(read_all(&open(folder.path())), pushed);
+}
+
+#[test]
+fn a_server_is_as_small_as_an_empty_one_within_a_minute_after_it_was_drained() {
+    let house = House::new();
+    house.channel("deep", "retention = \"1s\"\ndepth_max = 100_000");
+    house.channel("kept", "");
+    house.flow("deep/drain", "events.len()");
+    let batches = "[batch]\nsize_max = 1000\nage_max = \"1s\"\n";
+    house.file("flows/deep/drain.toml", batches);
+    let server = house.serve();
+    let data = house.path("data");
+    let empty = tree_bytes(&data);
+    let events: Vec<_> = (0..500)
+        .map(|n| json!({ "n": n, "text": "x".repeat(450) }))
+        .collect();
+    let body = json!(events).to_string();
+    let json = ("content-type", "application/json");
+    for _ in 0..40 {
+        let path = "/api/v1/channels/deep/events";
+        let answered = server.ask(path, &[json], Some(body.as_bytes()));
+        assert_eq!(answered.status, 202, "{answered:?}");
+    }
+    assert!(tree_bytes(&data) > 4 * empty);
+    // Events go on coming in, and each is kept.
+    let mut kept = 0;
+    wait_for("the disk", || {
+        kept += 1;
+        let id = server.push("kept", &json!({ "n": kept }));
+        assert_eq!(id, format!("kept/{kept}"));
+        std::thread::sleep(Duration::from_millis(100));
+        (tree_bytes(&data) <= 2 * empty).then_some(())
+    });
+    let metrics = server.ask("/metrics", &[], None).text;
+    let has = |name: &str| {
+        metrics
+            .lines()
+            .any(|line| line.starts_with(name) && !line.ends_with(" 0"))
+    };
+    assert!(has("vigie_store_compactions_total") && has("vigie_store_given_back_bytes_total"));
+    assert!(server.log().contains("the store's file was mostly air"));
+    let last = server.push("kept", &json!({ "n": kept + 1 }));
+    server.kill();
+    let server = house.serve();
+    for n in 1..=kept + 1 {
+        let event = server.get(&format!("events/kept%2F{n}"));
+        assert_eq!(event["body"]["n"], json!(n), "{event}");
+    }
+    assert_eq!(last, format!("kept/{}", kept + 1));
+    assert_eq!(server.stop(), Some(0));
+    whole(&data);
 }
 
 /// Not a test by itself: a store at work that kills its process at a moment after the beginning of a
