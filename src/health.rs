@@ -1,5 +1,7 @@
 //! What monitors ask this server: whether it lives, whether it is ready, what it counted.
 
+use std::sync::atomic::Ordering;
+
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -53,6 +55,11 @@ pub(crate) async fn metrics(
     }
     let leaked = i64::try_from(crate::leak::total()).unwrap_or(i64::MAX);
     metrics.leaked.set(leaked);
+    let counters = state.conductor.store.counters();
+    metrics.store_shrank(
+        counters.compactions.load(Ordering::Relaxed),
+        counters.bytes_given_back.load(Ordering::Relaxed),
+    );
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let flows = state.attendance.lines();
     let flows = flows

@@ -108,6 +108,8 @@ pub struct Metrics {
     pub store_damage: Gauge,
     /// 1 once everything in the store was read and is whole.
     pub store_verified: Gauge,
+    store_compactions: Counter,
+    store_given_back: Counter,
     actions: Histogram,
     ended: Family<Ended, Counter>,
     flows: Flows,
@@ -131,6 +133,8 @@ impl Default for Metrics {
             failures: Counter::default(),
             store_damage: Gauge::default(),
             store_verified: Gauge::default(),
+            store_compactions: Counter::default(),
+            store_given_back: Counter::default(),
             actions: Histogram::new(exponential_buckets(0.001, 4.0, 10)),
             ended: Family::default(),
             flows: Flows::default(),
@@ -225,6 +229,16 @@ impl Metrics {
             "1 once everything in the store was read and is whole",
             self.store_verified.clone(),
         );
+        registry.register(
+            "store_compactions",
+            "Times the store's file was mostly air and was written anew",
+            self.store_compactions.clone(),
+        );
+        registry.register(
+            "store_given_back_bytes",
+            "Bytes of disk that were given back by it",
+            self.store_given_back.clone(),
+        );
     }
 
     fn register_flows(&mut self) {
@@ -254,6 +268,13 @@ impl Metrics {
     /// A try of an action took this long.
     pub fn performed(&self, took: Duration) {
         self.actions.observe(took.as_secs_f64());
+    }
+
+    /// The store's file was written anew so many times by now, which gave back so many bytes.
+    pub fn store_shrank(&self, times: u64, bytes: u64) {
+        let (compactions, given_back) = (&self.store_compactions, &self.store_given_back);
+        compactions.inner().store(times, Ordering::Relaxed);
+        given_back.inner().store(bytes, Ordering::Relaxed);
     }
 
     /// A run ended.

@@ -28,8 +28,8 @@ use crate::thinkers::Thinkers;
 
 /// How often cursors are written; after a crash at most this much is looked at again.
 const KEEP_EVERY: Duration = Duration::from_millis(200);
-/// How often what is older than its retention is removed.
-const RETAIN_EVERY: Duration = Duration::from_secs(60);
+/// How often what is older than its retention is removed; a round that finds nothing writes nothing.
+const RETAIN_EVERY: Duration = Duration::from_secs(10);
 /// Events or runs that are removed from one channel in one round: more than a channel can take in
 /// meanwhile, and a round that nobody waits for.
 const RETAIN_MAX: usize = 1_000_000;

@@ -145,12 +145,15 @@ fn tell(report: &mut Report, rows: &[Row]) {
     });
 }
 
-/// Everything is taken by a flow, and kept for no longer.
+/// Everything is taken by a flow, and neither events nor runs are kept for longer.
 fn drained(plan: &Plan, report: &mut Report, (house, empty): (&House, f64)) {
     house.file(
         "channels/deep.toml",
         "depth_max = 5_000_000\nretention = \"1s\"\n",
     );
+    let settings = std::fs::read_to_string(house.path("settings.toml")).unwrap();
+    let settings = settings + "[run]\nretention = \"1s\"\n";
+    house.file("settings.toml", &settings);
     house.file("flows/deep/drain.rhai", FLOW);
     house.file("flows/deep/drain.toml", FLOW_SETTINGS);
     let server = house.serve();
@@ -173,13 +176,13 @@ fn drained(plan: &Plan, report: &mut Report, (house, empty): (&House, f64)) {
         ),
         ..Figure::default()
     });
-    let pause = plan.pick(65, 10);
+    let pause = plan.pick(60, 30);
     std::thread::sleep(Duration::from_secs(pause));
     let after = disk(house);
     let ratio = after / empty;
     report.add(Figure {
         what: format!(
-            "disk {pause} s after {} events were done that are kept for 1 s",
+            "disk {pause} s after {} events were done that are kept for 1 s, as their runs are",
             count(waiting as f64)
         ),
         ours: format!("{after:.1} MB ({before:.1} MB before)"),

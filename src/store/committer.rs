@@ -12,8 +12,10 @@ use super::batch::{BATCH_BYTES_MAX, Batch};
 use super::bodies::Hash;
 use super::engine::redirty;
 use super::error::StoreError;
+use super::folder::sync_folder;
 use super::job::Job;
 use super::ledger::{Entry, FORMAT_VERSION, Ledger};
+use super::online::Online;
 use super::options::{Mishap, Options, Point};
 use super::plan::{Ground, Plan, Planned};
 use super::room::Room;
@@ -40,10 +42,11 @@ pub(super) struct Committer {
     pub(super) shared: Arc<Shared>,
     pub(super) ledger: Ledger,
     pub(super) options: Options,
-    room: Room,
+    pub(super) room: Room,
+    pub(super) online: Online,
     illness: Option<Illness>,
     left_over: Option<Job>,
-    killed: bool,
+    pub(super) killed: bool,
 }
 
 impl Committer {
@@ -54,6 +57,7 @@ impl Committer {
             shared,
             ledger,
             room,
+            online: Online::new(options.shrink),
             options,
             illness: None,
             left_over: None,
@@ -69,12 +73,19 @@ impl Committer {
                 Ok(None) => self.recover(),
                 Err(_) => break,
             }
+            if self.illness.is_none() && !self.killed {
+                self.shrink();
+            }
         }
         self.stop();
     }
 
     /// Lets the tree go, and notes that all of it is as it should be.
-    fn stop(self) {
+    fn stop(mut self) {
+        if !self.killed {
+            self.online.drop_copy();
+        }
+        self.online.finish();
         let shared = &self.shared;
         let whole = shared.engine.close_whole() && self.illness.is_none() && !self.killed;
         if !whole {
@@ -88,19 +99,22 @@ impl Committer {
         }
     }
 
-    /// The next batch; `None` when it is time to open the store again.
+    /// The next batch; `None` when there is something else to do.
     fn next(&mut self, jobs: &Receiver<Job>) -> Result<Option<Job>, RecvTimeoutError> {
         if let Some(job) = self.left_over.take() {
             return Ok(Some(job));
         }
-        let Some(illness) = &self.illness else {
+        let patience = match &self.illness {
+            Some(illness) => Some(illness.retry_at.saturating_duration_since(Instant::now())),
+            None => self.online.patience(),
+        };
+        let Some(patience) = patience else {
             return jobs
                 .recv()
                 .map(Some)
                 .map_err(|_| RecvTimeoutError::Disconnected);
         };
-        let pause = illness.retry_at.saturating_duration_since(Instant::now());
-        match jobs.recv_timeout(pause) {
+        match jobs.recv_timeout(patience) {
             Ok(job) => Ok(Some(job)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(gone) => Err(gone),
@@ -236,6 +250,7 @@ impl Committer {
         shared.taken.follow(&planned.changes);
         shared.publish(planned.summary, planned.heads);
         drop((survey, tee));
+        self.online.follow(&planned.changes);
         self.remove_unused(&planned.unused);
         Ok(())
     }
@@ -258,7 +273,7 @@ impl Committer {
         }
     }
 
-    fn meet(&mut self, point: Point) -> Result<(), StoreError> {
+    pub(super) fn meet(&mut self, point: Point) -> Result<(), StoreError> {
         match self.options.failpoints.at(point) {
             None => Ok(()),
             Some(Mishap::Full) => Err(StoreError::Full {
@@ -275,13 +290,14 @@ impl Committer {
     }
 
     /// The handle is dead: tell everybody who waits, let it go, and make room if that is the matter.
-    fn fail(&mut self, group: Vec<Job>, why: StoreError) {
+    pub(super) fn fail(&mut self, group: Vec<Job>, why: StoreError) {
         if self.killed {
             return;
         }
         tracing::error!(%why, "the store is opened again");
         Counters::add(&self.shared.counters.refused, group.len() as u64);
         self.shared.engine.close();
+        self.online.drop_copy();
         if matches!(why, StoreError::Full { .. }) {
             self.room.drop_ballast();
         }
@@ -304,6 +320,7 @@ impl Committer {
                 Counters::add(&self.shared.counters.recoveries, 1);
                 // What the engine made of its files has not been read.
                 self.shared.set_verified(false);
+                self.online.clear_left_over(&self.shared.folder);
                 self.room.forget();
                 tracing::info!("the store is open again");
             }
@@ -331,6 +348,8 @@ impl Committer {
             redirty(&shared.folder.tree_file())?;
         }
         shared.engine.reopen()?;
+        // An exchange of two databases may have failed before its names were on disk.
+        sync_folder(&shared.folder.0)?;
         self.ledger = Ledger::open(&shared.folder.ledger())?;
         let (summary, heads) = open::load(&shared.engine, &self.ledger.read()?)?;
         shared.engine.sync()?;

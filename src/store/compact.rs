@@ -7,15 +7,15 @@
 
 use std::path::Path;
 
-use super::batch::BATCH_BYTES_MAX;
-use super::engine::{Changes, Engine};
+use super::copying::Copying;
+use super::engine::Engine;
 use super::error::StoreError;
-use super::folder::{Folder, files_of, make_folder, remove_folder, sync_tree};
+use super::folder::{Folder, files_of, remove_folder, sync_tree};
 use super::ledger::Entry;
 use super::open::{load, open};
 use super::progress::{Progress, Watch};
 use super::stop::{self, Stop};
-use super::verify::{count_watched, each_row};
+use super::verify::count_watched;
 
 /// What a compaction did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -67,7 +67,8 @@ pub fn compact(
     })
 }
 
-fn tree_bytes(folder: &Folder) -> u64 {
+/// Bytes of the engine's files.
+pub(super) fn tree_bytes(folder: &Folder) -> u64 {
     let files = files_of(&folder.tree()).into_values();
     files
         .map(|path| path.metadata().map_or(0, |file| file.len()))
@@ -83,9 +84,6 @@ fn write_anew(
 ) -> Result<(u64, Stop), StoreError> {
     watch(Progress::step("opening the database"));
     let old = open(folder)?;
-    remove_folder(&fresh.0)?;
-    make_folder(&fresh.0)?;
-    make_folder(&fresh.tree())?;
     let of = old.summary.rows() + 1;
     let copied = copy_rows(&old.engine, fresh, of, watch);
     old.engine.close_whole();
@@ -97,24 +95,11 @@ fn write_anew(
 }
 
 fn copy_rows(from: &Engine, fresh: &Folder, of: u64, watch: &mut Watch) -> Result<(), StoreError> {
-    let to = Engine::open(fresh)?;
-    let (mut some, mut weight, mut done) = (Changes::new(), 0, 0);
-    let mut written = Ok(());
-    each_row(from, |(key, bytes)| {
-        weight += key.len() + bytes.len();
-        done += 1;
-        some.insert(key, Some(bytes));
-        if weight >= BATCH_BYTES_MAX / 2 && written.is_ok() {
-            written = to.apply(&some);
-            (some, weight) = (Changes::new(), 0);
-        }
-        Progress::rows("copying rows", done, of, watch);
-    })?;
-    written?;
-    to.apply(&some)?;
-    to.sync()?;
-    to.close_whole();
-    sync_tree(fresh)
+    let mut copying = Copying::begin(fresh.clone())?;
+    while copying.step(from)? {
+        Progress::rows("copying rows", copying.rows, of, watch);
+    }
+    copying.close()
 }
 
 /// Opens what was written and holds all of it against the ledger and its own summary.

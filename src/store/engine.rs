@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::error::StoreError;
@@ -26,6 +26,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// How long the threads of a dropped handle may hold the engine's lock.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// How often it is seen whether a tree that is let go is still read.
+const READ_PAUSE: Duration = Duration::from_millis(1);
 
 /// A row's key and bytes.
 pub(super) type Pair = (Key, Vec<u8>);
@@ -38,11 +40,22 @@ struct Open {
     file: File,
 }
 
-/// The open tree; reads and writes go through here. Empty while it is being reopened.
+/// The open tree; reads and writes go through here. Empty while it is being reopened. Each look holds
+/// the tree that it began with, so another one may take its place meanwhile.
 #[derive(Debug)]
 pub(super) struct Engine {
     folder: Folder,
-    open: RwLock<Option<Open>>,
+    open: RwLock<Option<Arc<Open>>>,
+}
+
+/// A tree that another one has replaced; it closes with this and the last look at it.
+#[derive(Debug)]
+pub(super) struct Replaced(Option<Arc<Open>>);
+
+impl Drop for Replaced {
+    fn drop(&mut self) {
+        let_go(self.0.take());
+    }
 }
 
 impl Engine {
@@ -59,19 +72,36 @@ impl Engine {
     /// Opens again after [`Engine::close`].
     pub(super) fn reopen(&self) -> Result<(), StoreError> {
         let open = open_tree(&self.folder)?;
-        *self.open.write().unwrap_or_else(PoisonError::into_inner) = Some(open);
+        self.put(Some(Arc::new(open)));
         Ok(())
     }
 
-    /// Lets the tree go. Readers that are still inside finish first.
+    fn put(&self, open: Option<Arc<Open>>) -> Option<Arc<Open>> {
+        let mut slot = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut slot, open)
+    }
+
+    /// Lets the tree go. Readers that are still inside finish first, if that does not take too long.
     pub(super) fn close(&self) {
-        let open = self
-            .open
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        // A handle that failed may panic while it says good-bye; there is nothing left to save.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(open)));
+        let open = self.put(None);
+        let began = Instant::now();
+        let is_read = || {
+            open.as_ref()
+                .is_some_and(|open| Arc::strong_count(open) > 1)
+        };
+        while is_read() && began.elapsed() < LOCK_PATIENCE {
+            std::thread::sleep(READ_PAUSE);
+        }
+        let_go(open);
+    }
+
+    /// The tree of `fresh`, whose files have taken the place of this one's, is the tree from now on.
+    /// Who looks at the old one goes on with it; `None` if `fresh` is not open, and nothing changed.
+    ///
+    /// The engine uses names of files only while it opens them, so both trees stay what they are.
+    pub(super) fn replace(&self, fresh: &Engine) -> Option<Replaced> {
+        let open = fresh.put(None)?;
+        Some(Replaced(self.put(Some(open))))
     }
 
     /// Lets the tree go, and waits for the engine's own threads to let go of the files too; false
@@ -93,11 +123,16 @@ impl Engine {
     }
 
     fn with<T>(&self, work: impl FnOnce(&Open) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let guard = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        let open = guard.as_ref().ok_or_else(|| StoreError::Failed {
+        let open = self
+            .open
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let open = open.ok_or_else(|| StoreError::Failed {
             why: "it is being opened again after a failure of the disk".to_owned(),
         })?;
-        guarded(|| work(open))
+        // A tree that was replaced meanwhile closes in here.
+        guarded(move || work(&open))
     }
 
     /// The bytes under `key`.
@@ -148,6 +183,11 @@ impl Engine {
                 .map_err(|why| StoreError::io(&self.folder.tree_file(), &why))
         })
     }
+}
+
+/// A handle that failed may panic while it says good-bye; there is nothing left to save.
+fn let_go(open: Option<Arc<Open>>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(open)));
 }
 
 fn pair(found: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Pair, StoreError> {

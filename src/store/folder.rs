@@ -60,6 +60,13 @@ impl Folder {
         Folder(self.0.join("compacting"))
     }
 
+    /// Takes away the place for values that are too large for the engine's one file. It would look for
+    /// it under the name that its folder had when it was opened; no value is that large, and if one
+    /// were, this makes it an error.
+    pub(super) fn forget_large(&self) -> Result<(), StoreError> {
+        remove_folder(&self.tree().join("blobs"))
+    }
+
     /// Stands among copied files of the engine once all are there, and goes where they go: since
     /// which start of the system that is so.
     pub(super) fn copied_since(&self) -> PathBuf {

@@ -4,6 +4,7 @@
 //! Invariant: what was acknowledged is on disk, and what is missing or damaged is an error, never
 //! an empty answer.
 
+mod air;
 mod apply;
 mod backup;
 mod batch;
@@ -12,6 +13,7 @@ mod check;
 pub mod codec;
 mod committer;
 mod compact;
+mod copying;
 mod engine;
 mod error;
 mod eventcodec;
@@ -22,6 +24,7 @@ mod keys;
 mod ledger;
 mod line;
 mod newest;
+mod online;
 mod open;
 mod options;
 mod plan;
@@ -55,6 +58,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
+pub use air::{AIR_FACTOR, COMPACTED_BYTES_MAX, PAUSE_MAX};
 pub use apply::{Committed, Pushed};
 pub use backup::BackupSummary;
 pub use batch::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Batch, INLINE_BYTES_MAX, KEY_BYTES_MAX};
@@ -65,8 +69,12 @@ pub use error::StoreError;
 pub use history::{Dead, RunInfo, Timer};
 pub use ledger::FORMAT_VERSION;
 pub use line::Line;
+pub use online::HELD_MAX;
 pub use open::VERIFY_AT_OPEN_MAX;
-pub use options::{BALLAST_BYTES, Failpoints, LOW_WATER_BYTES, Mishap, Options, Point};
+pub use options::{
+    AIR_BYTES_MIN, AIR_BYTES_PER_COMMIT, BALLAST_BYTES, COMPACTION_PAUSE, Failpoints, LOOK_AFTER,
+    LOW_WATER_BYTES, Mishap, Options, Point, Shrink,
+};
 pub use progress::{PROBLEMS_NAMED_MAX, Progress};
 pub use reads::{ChannelCounts, Counts};
 pub use repair::{RepairSummary, repair, repair_watched};
@@ -253,6 +261,9 @@ impl Store {
         older_than: Timestamp,
         limit: usize,
     ) -> Result<u64, StoreError> {
+        if !self.is_past(channel, older_than)? {
+            return Ok(0);
+        }
         self.retain(limit, |step| {
             Op::RetainEvents(channel.to_owned(), older_than, step)
         })
@@ -269,6 +280,9 @@ impl Store {
         older_than: Timestamp,
         limit: usize,
     ) -> Result<u64, StoreError> {
+        if !self.has_ended(older_than)? {
+            return Ok(0);
+        }
         self.retain(limit, |step| Op::RetainRuns(older_than, step))
             .await
     }

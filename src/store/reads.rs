@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::Store;
+use super::apply::received_at;
 use super::engine::Pair;
 use super::error::StoreError;
 use super::eventcodec;
-use super::keys::{self, split_counted, split_number, words};
+use super::keys::{self, split_counted, split_number, split_timed, words};
 use super::newest::newest;
 use super::record::{self, Content, Row};
 use super::runs::{Cursor, cursor};
@@ -199,6 +202,32 @@ impl Store {
             }
         }
         Ok(low)
+    }
+
+    /// True if retention may find an event of `channel` received before `moment`; then it is worth a
+    /// commit.
+    pub(super) fn is_past(&self, channel: &str, moment: Timestamp) -> Result<bool, StoreError> {
+        let head = self.shared().head(channel);
+        if head.stragglers > 0 || head.floor >= head.next {
+            return Ok(head.stragglers > 0);
+        }
+        let key = keys::numbered(keys::EVENT, channel, head.floor);
+        match self.shared().row(&key)? {
+            Some(row) => Ok(received_at(&row)? < moment),
+            None => Ok(true),
+        }
+    }
+
+    /// True if a run ended or a dead letter was given up before `moment`.
+    pub(super) fn has_ended(&self, moment: Timestamp) -> Result<bool, StoreError> {
+        for kind in [keys::DEAD, keys::ENDED] {
+            let first = self.scan(&[kind], &[], 1)?;
+            let past = |key: &[u8]| split_timed(key).is_none_or(|(at, _)| at < moment);
+            if first.first().is_some_and(|(key, _)| past(key)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The number of the newest event of `channel`; 0 if there never was one.

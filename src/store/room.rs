@@ -53,6 +53,11 @@ impl Room {
         verdict.map_err(|why| StoreError::Full { why })
     }
 
+    /// Is there room for `bytes`, and as much again?
+    pub(super) fn has_twice(&self, bytes: u64) -> bool {
+        free_bytes(&self.folder.0) / 2 >= bytes
+    }
+
     /// The disk has changed: look again next time.
     pub(super) fn forget(&mut self) {
         self.looked = None;

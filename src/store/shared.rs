@@ -32,6 +32,10 @@ pub struct Counters {
     pub refused: AtomicU64,
     /// Times the store was opened again after the disk had failed or was full.
     pub recoveries: AtomicU64,
+    /// Times the engine's file was written anew because it was mostly air.
+    pub compactions: AtomicU64,
+    /// Bytes of disk that this gave back.
+    pub bytes_given_back: AtomicU64,
 }
 
 impl Counters {

@@ -30,15 +30,20 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    fn new() -> Survey {
+    pub(super) fn new() -> Survey {
         Survey {
             upto: Vec::new(),
             seen: Summary::new([0; 16]),
         }
     }
 
+    /// Counts and digest of the rows that were read.
+    pub(super) fn seen(&self) -> &Summary {
+        &self.seen
+    }
+
     /// The next rows; none at the end.
-    fn step(&mut self, engine: &Engine) -> Result<Vec<Pair>, StoreError> {
+    pub(super) fn step(&mut self, engine: &Engine) -> Result<Vec<Pair>, StoreError> {
         let pairs = engine.scan(&[], &self.upto, STEP_ROWS)?;
         for (key, bytes) in &pairs {
             self.seen.replace(kind(key), None, Some(bytes));

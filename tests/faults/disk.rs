@@ -53,7 +53,7 @@ impl SmallDisk {
     }
 
     /// Somebody else's file that leaves `left` bytes free.
-    fn fill(&self, left: u64) {
+    pub fn fill(&self, left: u64) {
         let path = self.0.join("somebody_elses");
         let file = std::fs::File::create(path).unwrap();
         let mut most = self.free().saturating_sub(left);
@@ -64,7 +64,7 @@ impl SmallDisk {
     }
 
     /// That file goes.
-    fn empty(&self) {
+    pub fn empty(&self) {
         std::fs::remove_file(self.0.join("somebody_elses")).unwrap();
     }
 }

@@ -89,6 +89,7 @@ mod spool;
 mod store;
 mod store_damage;
 mod store_model;
+mod store_online;
 mod store_upkeep;
 mod storm;
 mod storm_model;

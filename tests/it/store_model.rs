@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use tempfile::TempDir;
 use vigie::event::{EventId, RunId, Value};
-use vigie::store::{Batch, End, Failpoints, Mishap, Options, Point, Store, StoreError, check};
+use vigie::store::{
+    Batch, End, Failpoints, Mishap, Options, Point, Shrink, Store, StoreError, check,
+};
 
 use super::store::{at, event_at, options, with_id};
 
@@ -317,9 +321,10 @@ fn indexes_agree(store: &Store, model: &Model) {
     assert_eq!(names(store.blocked_runs().unwrap()), blocked);
 }
 
-fn open(folder: &Path, failpoints: &Failpoints) -> Store {
+fn open(folder: &Path, failpoints: &Failpoints, shrink: Shrink) -> Store {
     let options = Options {
         failpoints: failpoints.clone(),
+        shrink,
         ..options()
     };
     Store::open(folder, options).unwrap()
@@ -343,10 +348,15 @@ fn apart(store: &Store, step: &Step, now: i64) {
     }
 }
 
-fn play(steps: &[Vec<Step>]) {
+/// Plays the steps; answers how often the store was compacted meanwhile.
+fn play(steps: &[Vec<Step>], shrink: Shrink) -> u64 {
+    let mut compactions = 0;
+    let mut count = |store: &Store| {
+        compactions += store.counters().compactions.load(Ordering::SeqCst);
+    };
     let folder = TempDir::new().unwrap();
     let failpoints = Failpoints::new();
-    let mut store = open(folder.path(), &failpoints);
+    let mut store = open(folder.path(), &failpoints, shrink);
     let mut model = Model::default();
     for (now, together) in (100..).step_by(3).zip(steps) {
         let mut batch = Batch::new();
@@ -359,8 +369,9 @@ fn play(steps: &[Vec<Step>]) {
             match step {
                 Step::Crash(point) if !batch.is_empty() => crash = Some(usize::from(*point)),
                 Step::Reopen => {
+                    count(&store);
                     drop(store);
-                    store = open(folder.path(), &failpoints);
+                    store = open(folder.path(), &failpoints, shrink);
                 }
                 _ => {}
             }
@@ -371,8 +382,9 @@ fn play(steps: &[Vec<Step>]) {
         let answer = store.commit_blocking(batch);
         if crash.is_some() {
             assert_eq!(answer, Err(StoreError::Closed));
+            count(&store);
             drop(store);
-            store = open(folder.path(), &failpoints);
+            store = open(folder.path(), &failpoints, shrink);
             // Whole or not at all.
             if read(&store, &model) != model {
                 model = before;
@@ -383,8 +395,10 @@ fn play(steps: &[Vec<Step>]) {
         assert_eq!(read(&store, &model), model);
         indexes_agree(&store, &model);
     }
+    count(&store);
     drop(store);
     holds(folder.path());
+    compactions
 }
 
 /// The steps put timers and runs where no event or live run is; everything else must hold.
@@ -418,6 +432,29 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn the_store_does_what_the_model_says_through_every_crash(steps in steps()) {
-        play(&steps);
+        play(&steps, Shrink::default());
     }
+}
+
+#[test]
+fn the_store_does_what_the_model_says_while_it_is_compacted_all_the_time() {
+    let always = Shrink {
+        look_after: Duration::ZERO,
+        pause: Duration::ZERO,
+        bytes_min: 0,
+        bytes_per_commit: 0,
+    };
+    let compactions = AtomicU64::new(0);
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 12,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let played = runner.run(&steps(), |steps| {
+        compactions.fetch_add(play(&steps, always), Ordering::SeqCst);
+        Ok(())
+    });
+    played.unwrap();
+    let compactions = compactions.into_inner();
+    assert!(compactions > 20, "{compactions}");
 }
