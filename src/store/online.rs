@@ -264,9 +264,9 @@ impl Committer {
     fn tell(&mut self, work: &Work) {
         let bytes_after = tree_bytes(&self.shared.folder);
         let counters = &self.shared.counters;
-        Counters::add(&counters.compactions, 1);
         let given_back = work.bytes_before.saturating_sub(bytes_after);
         Counters::add(&counters.bytes_given_back, given_back);
+        Counters::add(&counters.compactions, 1);
         self.online.air.compacted(bytes_after);
         self.room.forget();
         tracing::info!(

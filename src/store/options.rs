@@ -21,7 +21,7 @@ pub const COMPACTION_PAUSE: Duration = Duration::from_secs(30);
 pub const AIR_BYTES_MIN: u64 = 2 << 20;
 /// So many more must there be for each commit since the last look: the busier the store, the more air
 /// is worth a copy that its commits wait for.
-pub const AIR_BYTES_PER_COMMIT: u64 = 64 << 10;
+pub const AIR_BYTES_PER_COMMIT: u64 = 32 << 10;
 
 /// How to open a store.
 #[derive(Debug, Clone)]
