@@ -321,13 +321,22 @@ impl Drop for Running<'_> {
 }
 
 /// Waits until `look` sees something, and gives it.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
+pub fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait_longer_for(what, PATIENCE, look)
+}
+
+/// The same for what takes its time also on a quick machine.
+pub fn wait_longer_for<T>(
+    what: &str,
+    patience: Duration,
+    mut look: impl FnMut() -> Option<T>,
+) -> T {
+    let until = Instant::now() + patience;
     loop {
         if let Some(seen) = look() {
             return seen;
         }
-        assert!(Instant::now() < until, "waited {PATIENCE:?} for {what}");
+        assert!(Instant::now() < until, "waited {patience:?} for {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
