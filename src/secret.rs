@@ -71,13 +71,12 @@ impl Secret {
     /// `text` with the secret covered, in every one of its [`Secret::forms`]: what a target says may
     /// quote it.
     pub fn cover(&self, text: &str) -> String {
-        let cover = |text: String, form: &String| text.replace(form, "***");
-        self.forms().iter().fold(text.to_owned(), cover)
+        cover(&self.forms(), text)
     }
 
     /// The secret as it may travel: as it is, in a URL, in JSON, and in base64, also inside of more
     /// (`user:password` of HTTP Basic, the logins of mail servers). None of an empty one.
-    pub(crate) fn forms(&self) -> Vec<String> {
+    fn forms(&self) -> Vec<String> {
         let plain = self.expose();
         if plain.is_empty() {
             return Vec::new();
@@ -97,6 +96,17 @@ impl Secret {
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
+}
+
+/// All [`Secret::forms`] of these secrets, to be looked for in one text or in many.
+pub(crate) fn forms<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Vec<String> {
+    secrets.into_iter().flat_map(Secret::forms).collect()
+}
+
+/// `text` with all of these forms covered.
+pub(crate) fn cover(forms: &[String], text: &str) -> String {
+    let cover = |text: String, form: &String| text.replace(form, "***");
+    forms.iter().fold(text.to_owned(), cover)
 }
 
 /// What base64 makes of `plain` with `before` bytes (of three) in front of it, whatever these are and

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::action::Failure;
 use crate::event::{SecretPart, Value};
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 
 /// The arguments with every secret in its place.
 ///
@@ -44,27 +44,28 @@ fn gather<'a>(value: &Value, secrets: &'a BTreeMap<String, Secret>, held: &mut V
 
 /// `text` with these secrets covered: what a target or a library says may quote them.
 pub fn cover(held: &[&Secret], text: &mut String) {
-    for secret in held {
-        *text = secret.cover(text);
-    }
+    *text = secret::cover(&secret::forms(held.iter().copied()), text);
 }
 
 /// `value` with these secrets covered wherever text or bytes in it quote them: what a target answers
 /// goes into the journal.
 pub fn cover_value(held: &[&Secret], value: &mut Value) {
-    match value {
-        _ if held.is_empty() => {}
-        Value::Text(text) => cover(held, text),
-        Value::List(items) => items.iter_mut().for_each(|item| cover_value(held, item)),
-        Value::Map(map) => map.values_mut().for_each(|item| cover_value(held, item)),
-        Value::Bytes(bytes) => held.iter().for_each(|secret| cover_bytes(secret, bytes)),
-        _ => {}
+    let forms = secret::forms(held.iter().copied());
+    if !forms.is_empty() {
+        cover_forms(&forms, value);
     }
 }
 
-fn cover_bytes(secret: &Secret, bytes: &mut bytes::Bytes) {
-    for form in secret.forms() {
-        cover_form(form.as_bytes(), bytes);
+fn cover_forms(forms: &[String], value: &mut Value) {
+    match value {
+        Value::Text(text) => *text = secret::cover(forms, text),
+        Value::List(items) => items.iter_mut().for_each(|item| cover_forms(forms, item)),
+        Value::Map(map) => map.values_mut().for_each(|item| cover_forms(forms, item)),
+        Value::Bytes(bytes) => {
+            let cover = |form: &String| cover_form(form.as_bytes(), bytes);
+            forms.iter().for_each(cover);
+        }
+        _ => {}
     }
 }
 

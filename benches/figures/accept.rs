@@ -72,10 +72,7 @@ impl Way {
 }
 
 pub(crate) fn measure(plan: &Plan, report: &mut Report) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = super::runtime();
     let house = House::new();
     house.file("channels/alert.toml", "");
     let server = house.serve();

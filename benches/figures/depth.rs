@@ -39,10 +39,7 @@ struct Row {
 }
 
 pub(crate) fn measure(plan: &Plan, report: &mut Report) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = super::runtime();
     let house = House::new();
     house.file("channels/deep.toml", "depth_max = 5_000_000\n");
     let mut server = house.serve();

@@ -115,6 +115,14 @@ impl Part {
     }
 }
 
+/// What the clients of a part run on, and its servers in this process.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
 fn main() {
     let plan = Plan::from_arguments();
     let is_known = |only: &&String| PARTS.iter().any(|part| *only == part.0 || *only == part.1);

@@ -40,10 +40,7 @@ sum
 type Rows = Vec<Vec<String>>;
 
 pub(crate) fn measure(plan: &Plan, report: &mut Report) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = super::runtime();
     let mut rows = Rows::new();
     decode(plan, &mut rows);
     commit_alone(plan, &mut rows);

@@ -20,10 +20,7 @@ const PREFETCH: u16 = 500;
 const WHAT: &str = "events from a RabbitMQ queue into a channel, each acknowledged when on disk";
 
 pub(crate) fn measure(plan: &Plan, report: &mut Report) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = super::runtime();
     let rabbit = match rabbit::start(&runtime) {
         Ok(rabbit) => rabbit,
         Err(why) => return report.missing(WHAT, "RabbitMQ", &why),

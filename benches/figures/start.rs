@@ -47,10 +47,7 @@ impl Rows {
 }
 
 pub(crate) fn measure(plan: &Plan, report: &mut Report) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = super::runtime();
     let mut rows = Rows::default();
     let time = plan.pick(Duration::from_secs(2), Duration::from_secs(1));
     for turn in 0..plan.pick(3, 1) {

@@ -88,10 +88,7 @@ impl Way {
 }
 
 pub(crate) fn measure(plan: &Plan, report: &mut Report) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = super::runtime();
     let sink = runtime.block_on(Sink::start());
     let house = house(&sink);
     let server = house.serve();

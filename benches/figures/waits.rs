@@ -30,10 +30,7 @@ const SETTLE: Duration = Duration::from_secs(3);
 const OTHERS_PER_SECOND: usize = 1_000;
 
 pub(crate) fn measure(plan: &Plan, report: &mut Report) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = super::runtime();
     let (mut rows, mut costs) = (Vec::new(), Vec::new());
     let sizes: &[usize] = plan.pick(&[1_000, 10_000, 100_000], &[1_000, 10_000]);
     for waiting in sizes {

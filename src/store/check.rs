@@ -256,14 +256,10 @@ impl Checker<'_> {
         let prefix = keys::journals(run);
         let (mut from, mut records) = (prefix.clone(), 0);
         loop {
-            let pairs = self.engine.scan(&prefix, &from, CHUNK_ROWS)?;
+            let pairs = self.engine.next(&prefix, &mut from, CHUNK_ROWS)?;
             records += pairs.len() as u64;
-            match pairs.last() {
-                Some((last, _)) if pairs.len() == CHUNK_ROWS => {
-                    from = last.clone();
-                    from.push(0);
-                }
-                _ => return Ok(records),
+            if pairs.len() < CHUNK_ROWS {
+                return Ok(records);
             }
         }
     }

@@ -55,14 +55,12 @@ impl Copying {
 
     /// Takes the next rows of `from` over; false if there were none.
     pub(super) fn step(&mut self, from: &Engine) -> Result<bool, StoreError> {
-        let pairs = from.scan(&[], &self.upto, STEP_ROWS)?;
-        let Some((last, _)) = pairs.last() else {
+        let pairs = from.next(&[], &mut self.upto, STEP_ROWS)?;
+        if pairs.is_empty() {
             // From here on every change is followed.
             self.upto = after(&[]);
             return Ok(false);
-        };
-        self.upto = last.clone();
-        self.upto.push(0);
+        }
         self.rows += pairs.len() as u64;
         let (mut some, mut weight) = (Changes::new(), 0);
         for (key, bytes) in pairs {

@@ -158,6 +158,21 @@ impl Engine {
         self.with(|open| open.tree.range(from..end).take(limit).map(pair).collect())
     }
 
+    /// As [`Engine::scan`], and moves `from` behind the last of them, where the next call goes on.
+    pub(super) fn next(
+        &self,
+        prefix: &[u8],
+        from: &mut Key,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError> {
+        let pairs = self.scan(prefix, from, limit)?;
+        if let Some((last, _)) = pairs.last() {
+            from.clone_from(last);
+            from.push(0);
+        }
+        Ok(pairs)
+    }
+
     /// Puts all changes into the tree at once; not durable before [`Engine::sync`].
     pub(super) fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();

@@ -170,8 +170,8 @@ impl Failpoints {
     /// What happens at `point`, if anything; it happens once.
     pub(super) fn at(&self, point: Point) -> Option<Mishap> {
         let armed = self.0.as_ref()?;
-        let watcher = armed.watcher.lock().unwrap_or_else(PoisonError::into_inner);
-        let watcher = watcher.clone();
+        let watched = armed.watcher.lock();
+        let watcher = watched.unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(watcher) = watcher {
             watcher(point);
         }

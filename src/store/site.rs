@@ -40,12 +40,10 @@ impl Site<'_> {
     ) -> Result<(), StoreError> {
         let mut from: Key = prefix.to_vec();
         loop {
-            let pairs = source.scan(prefix, &from, CHUNK_ROWS)?;
-            let Some((last, _)) = pairs.last() else {
+            let pairs = source.next(prefix, &mut from, CHUNK_ROWS)?;
+            if pairs.is_empty() {
                 return Ok(());
-            };
-            from = last.clone();
-            from.push(0);
+            }
             self.chunk(pairs, work)?;
         }
     }

@@ -44,13 +44,9 @@ impl Survey {
 
     /// The next rows; none at the end.
     pub(super) fn step(&mut self, engine: &Engine) -> Result<Vec<Pair>, StoreError> {
-        let pairs = engine.scan(&[], &self.upto, STEP_ROWS)?;
+        let pairs = engine.next(&[], &mut self.upto, STEP_ROWS)?;
         for (key, bytes) in &pairs {
             self.seen.replace(kind(key), None, Some(bytes));
-        }
-        if let Some((last, _)) = pairs.last() {
-            self.upto = last.clone();
-            self.upto.push(0);
         }
         Ok(pairs)
     }

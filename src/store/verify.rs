@@ -32,12 +32,10 @@ pub(super) fn each_of(
 ) -> Result<(), StoreError> {
     let mut from = prefix.to_vec();
     loop {
-        let pairs = engine.scan(prefix, &from, CHUNK_ROWS)?;
-        let Some((last, _)) = pairs.last() else {
+        let pairs = engine.next(prefix, &mut from, CHUNK_ROWS)?;
+        if pairs.is_empty() {
             return Ok(());
-        };
-        from = last.clone();
-        from.push(0);
+        }
         pairs.into_iter().for_each(&mut look);
     }
 }

@@ -120,6 +120,12 @@ fn server_time(server: &Running) -> i64 {
     at.parse::<Timestamp>().unwrap().as_second()
 }
 
+/// Waits until the server's clock has passed a moment that it passed before.
+fn wait_past(server: &Running, moment: i64) {
+    let is_past = || (server_time(server) > moment).then_some(());
+    wait_for("the same seconds", is_past);
+}
+
 /// How many moments of the schedule came to a channel; each of them once, whatever the clock did.
 fn moments(server: &Running, channel: &str) -> usize {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
@@ -178,9 +184,7 @@ fn a_moment_of_a_schedule_comes_once_though_the_clock_passes_it_twice() {
     let passed = i64::try_from(jumped.elapsed().as_secs()).unwrap();
     clockwork.jump(&server, 2 * HOUR - passed - 2);
     let again = server_time(&server) + passed + 3;
-    wait_for("the same moments", || {
-        (server_time(&server) > again).then_some(())
-    });
+    wait_past(&server, again);
     moments(&server, "tick");
     assert_eq!(server.stop(), Some(0));
 }
@@ -193,9 +197,7 @@ fn a_clock_set_back_a_little_repeats_no_moment_even_where_nothing_else_knows_it(
     // seconds that went by already go by again
     clockwork.jump(&server, -5);
     let again = server_time(&server) + 5;
-    wait_for("the same seconds", || {
-        (server_time(&server) > again).then_some(())
-    });
+    wait_past(&server, again);
     some_moments(&server, "bare");
     assert_eq!(server.stop(), Some(0));
 }

@@ -145,20 +145,25 @@ fn the_engine_that_began_a_run_is_written_down() {
     life.end();
 }
 
-#[test]
-fn an_event_that_came_just_before_the_end_wakes_one_of_thousands() {
-    const WAITING: i64 = 3_000;
-    let rig = rig();
-    rig.flow("many", r#"watch("signal", #{ n: event.n }).n"#, "");
+/// So many events came, and the runs of all of them wait when the process ends.
+fn lay_down(rig: &Rig, events: i64) {
     let life = rig.live(None);
-    assert!(life.attend(&rig));
-    life.push(0..WAITING);
-    let all = WAITING as usize;
+    assert!(life.attend(rig));
+    life.push(0..events);
+    let all = events as usize;
     wait_for("all of them", || {
         (life.conductor.waits.count() >= all).then_some(())
     });
     life.keep_cursors();
     life.end();
+}
+
+#[test]
+fn an_event_that_came_just_before_the_end_wakes_one_of_thousands() {
+    const WAITING: i64 = 3_000;
+    let rig = rig();
+    rig.flow("many", r#"watch("signal", #{ n: event.n }).n"#, "");
+    lay_down(&rig, WAITING);
     // Accepted, and the process died before anybody looked.
     let life = rig.live(None);
     let told = |n| Value::from([("n", Value::Int(n)), ("text", Value::from("x"))]);
@@ -181,15 +186,7 @@ fn an_event_that_came_before_a_deadline_wins_though_both_passed_while_nobody_was
     let rig = Rig::at(Clock::virtual_at(begun));
     let script = r#"any([on("signal", #{ n: event.n }), after("10m")]).which"#;
     rig.flow("race", script, "");
-    let life = rig.live(None);
-    assert!(life.attend(&rig));
-    life.push(0..WAITING);
-    let all = WAITING as usize;
-    wait_for("all of them", || {
-        (life.conductor.waits.count() >= all).then_some(())
-    });
-    life.keep_cursors();
-    life.end();
+    lay_down(&rig, WAITING);
     // Accepted, and the process died before anybody looked.
     let life = rig.live(None);
     for n in 0..WAITING {

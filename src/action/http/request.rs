@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::action::Failure;
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 
 /// Longest request body, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -96,8 +96,7 @@ impl Request {
 
     /// `text` without the secrets that this request carries.
     pub fn scrub(&self, text: String) -> String {
-        let cover = |text: String, secret: &Secret| secret.cover(&text);
-        self.secrets().fold(text, cover)
+        secret::cover(&secret::forms(self.secrets()), &text)
     }
 
     /// [`Response::excerpt`] without the secrets that this request carries.
@@ -192,8 +191,7 @@ impl Response {
     /// The beginning of the body on one line, for a failure's message. The secrets are covered before
     /// it is cut: half of one would not be known any more.
     pub fn excerpt<'a>(&self, hidden: impl Iterator<Item = &'a Secret>) -> String {
-        let text = String::from_utf8_lossy(&self.body).into_owned();
-        let text = hidden.fold(text, |text, secret| secret.cover(&text));
+        let text = secret::cover(&secret::forms(hidden), &String::from_utf8_lossy(&self.body));
         let flat: String = text
             .trim()
             .chars()

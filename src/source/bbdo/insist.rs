@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::peer::BATCH_EVENTS_MAX;
 use crate::event::{Incoming, Value};
 use crate::source::Context;
-use crate::source::context::{Delivery, NotKept, PIECES_MAX, Piece};
+use crate::source::context::{Delivery, NotKept, Piece};
 
 /// A pause before what was not kept is handed in again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -21,16 +21,17 @@ impl Insisting<'_> {
     /// Keeps all of it: what was learnt before the events that are called by it. False if the door is
     /// to close before that is done.
     pub(super) async fn keep(&self, delivery: Delivery) -> bool {
-        self.keep_pieces(&delivery.pieces).await && self.keep_events(delivery.events).await
+        self.keep_pieces(delivery.pieces).await && self.keep_events(delivery.events).await
     }
 
-    async fn keep_pieces(&self, pieces: &[Piece]) -> bool {
-        for some in pieces.chunks(PIECES_MAX) {
-            while let Err(why) = self.context.remember(some.to_vec()).await {
-                self.trouble(&why.to_string());
-                if !self.context.pause(AGAIN_AFTER).await {
-                    return false;
-                }
+    async fn keep_pieces(&self, pieces: Vec<Piece>) -> bool {
+        if pieces.is_empty() {
+            return true;
+        }
+        while let Err(why) = self.context.remember(pieces.clone()).await {
+            self.trouble(&why.to_string());
+            if !self.context.pause(AGAIN_AFTER).await {
+                return false;
             }
         }
         true
