@@ -191,20 +191,29 @@ impl Scan {
     /// Goes over a string from behind its opening quote; gives the place behind its closing one.
     fn string(&mut self, bytes: &[u8], start: usize) -> usize {
         let mut at = start;
-        while let Some(byte) = bytes.get(at) {
-            at += match (byte, escaped_unit(bytes, at)) {
-                (b'"', _) => return at + 1,
-                (b'\\', Some(0xd800..=0xdbff)) if is_low(bytes, at) => 2 * ESCAPE_BYTES,
-                (b'\\', Some(0xd800..=0xdfff)) => {
-                    self.lone_surrogates.push(at);
-                    ESCAPE_BYTES
-                }
-                (b'\\', _) => 2,
-                _ => 1,
-            };
+        while let Some(place) = special(bytes, at) {
+            if bytes[place] == b'"' {
+                return place + 1;
+            }
+            at = place
+                + match escaped_unit(bytes, place) {
+                    Some(0xd800..=0xdbff) if is_low(bytes, place) => 2 * ESCAPE_BYTES,
+                    Some(0xd800..=0xdfff) => {
+                        self.lone_surrogates.push(place);
+                        ESCAPE_BYTES
+                    }
+                    _ => 2,
+                };
         }
-        at
+        bytes.len()
     }
+}
+
+/// The next byte inside a string that is not just a part of it.
+fn special(bytes: &[u8], from: usize) -> Option<usize> {
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\');
+    let found = bytes.get(from..)?.iter().position(is_special)?;
+    Some(from + found)
 }
 
 fn is_low(bytes: &[u8], high: usize) -> bool {
