@@ -1,7 +1,7 @@
 //! The one thread that writes: everything that waits becomes one commit, one sync, many answers.
 //!
-//! Invariant: nobody is told "kept" before the batch and the ledger are on disk. Under load groups
-//! grow by themselves, because the next one gathers while this one is being synced.
+//! Invariant: nobody is told "kept" before the batch is on disk and the ledger is written. Under load
+//! groups grow by themselves, because the next one gathers while this one is being synced.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
@@ -10,32 +10,20 @@ use std::time::{Duration, Instant};
 use super::apply::Committed;
 use super::batch::{BATCH_BYTES_MAX, Batch};
 use super::bodies::Hash;
-use super::engine::redirty;
 use super::error::StoreError;
-use super::folder::sync_folder;
 use super::job::Job;
 use super::ledger::{Entry, FORMAT_VERSION, Ledger};
 use super::online::Online;
 use super::options::{Mishap, Options, Point};
 use super::plan::{Ground, Plan, Planned};
+use super::recovery::Illness;
 use super::room::Room;
 use super::shared::{Counters, Shared};
 use super::stop::{self, Stop};
-use super::{open, summary::Summary};
+use super::summary::Summary;
 
 /// Most events that one commit joins from several batches.
 pub const GROUP_EVENTS_MAX: usize = 512;
-/// The first pause before the store is opened again after a failure; doubles up to the longest.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// The longest pause.
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
-
-/// The handle is dead until it has been opened again.
-struct Illness {
-    error: StoreError,
-    pause: Duration,
-    retry_at: Instant,
-}
 
 /// The committing thread's own things.
 pub(super) struct Committer {
@@ -44,7 +32,7 @@ pub(super) struct Committer {
     pub(super) options: Options,
     pub(super) room: Room,
     pub(super) online: Online,
-    illness: Option<Illness>,
+    pub(super) illness: Option<Illness>,
     left_over: Option<Job>,
     pub(super) killed: bool,
 }
@@ -73,7 +61,10 @@ impl Committer {
                 Ok(None) => self.recover(),
                 Err(_) => break,
             }
-            if self.illness.is_none() && !self.killed {
+            if self.is_well() {
+                self.catch_up();
+            }
+            if self.is_well() {
                 self.shrink();
             }
         }
@@ -87,7 +78,8 @@ impl Committer {
         }
         self.online.finish();
         let shared = &self.shared;
-        let whole = shared.engine.close_whole() && self.illness.is_none() && !self.killed;
+        let is_well = self.is_well() && shared.engine.finish().is_ok();
+        let whole = shared.engine.close_whole() && is_well && self.ledger.sync().is_ok();
         if !whole {
             return;
         }
@@ -104,11 +96,7 @@ impl Committer {
         if let Some(job) = self.left_over.take() {
             return Ok(Some(job));
         }
-        let patience = match &self.illness {
-            Some(illness) => Some(illness.retry_at.saturating_duration_since(Instant::now())),
-            None => self.online.patience(),
-        };
-        let Some(patience) = patience else {
+        let Some(patience) = self.patience() else {
             return jobs
                 .recv()
                 .map(Some)
@@ -119,6 +107,48 @@ impl Committer {
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(gone) => Err(gone),
         }
+    }
+
+    /// How long the next batch may take; `None` is for as long as it takes.
+    fn patience(&self) -> Option<Duration> {
+        let left = |at: Instant| at.saturating_duration_since(Instant::now());
+        if let Some(illness) = &self.illness {
+            return Some(left(illness.retry_at));
+        }
+        let ledger = self.ledger.sync_at();
+        let due = ledger.into_iter().chain(self.settle_at()).map(left);
+        self.online.patience().into_iter().chain(due).min()
+    }
+
+    /// When the tree is to take over what is in the log.
+    fn settle_at(&self) -> Option<Instant> {
+        let (bytes, since) = self.shared.engine.load()?;
+        let settling = &self.options.settling;
+        match bytes < settling.bytes {
+            true => Some(since + settling.after),
+            false => Some(since),
+        }
+    }
+
+    fn is_well(&self) -> bool {
+        self.illness.is_none() && !self.killed
+    }
+
+    /// What was left undone so that nobody had to wait for it.
+    fn catch_up(&mut self) {
+        let mut done = self.ledger.sync_when_due();
+        if self.settle_at().is_some_and(|at| at <= Instant::now()) {
+            done = done.and_then(|()| self.settle());
+        }
+        if let Err(why) = done {
+            self.fail(Vec::new(), why);
+        }
+    }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.meet(Point::BeforeSettling)?;
+        self.shared.engine.settle()?;
+        self.meet(Point::AfterSettling)
     }
 
     fn serve(&mut self, first: Job, jobs: &Receiver<Job>) {
@@ -256,13 +286,16 @@ impl Committer {
     }
 
     fn write_durably(&mut self, planned: &Planned) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
         self.meet(Point::BeforeApply)?;
-        self.shared.engine.apply(&planned.changes)?;
+        let sequence = planned.summary.sequence;
+        let way = shared.engine.write(sequence, &planned.changes)?;
         self.meet(Point::BeforeSync)?;
-        self.shared.engine.sync()?;
+        shared.engine.sync_written(way)?;
         self.meet(Point::AfterSync)?;
-        self.ledger.write(&entry_of(&planned.summary))?;
-        self.meet(Point::BeforeAnswer)
+        self.ledger.note(&entry_of(&planned.summary))?;
+        self.meet(Point::BeforeAnswer)?;
+        shared.engine.show(way, &planned.changes)
     }
 
     fn remove_unused(&self, unused: &[[u8; 32]]) {
@@ -287,77 +320,6 @@ impl Committer {
                 Err(StoreError::Closed)
             }
         }
-    }
-
-    /// The handle is dead: tell everybody who waits, let it go, and make room if that is the matter.
-    pub(super) fn fail(&mut self, group: Vec<Job>, why: StoreError) {
-        if self.killed {
-            return;
-        }
-        tracing::error!(%why, "the store is opened again");
-        Counters::add(&self.shared.counters.refused, group.len() as u64);
-        self.shared.engine.close();
-        self.online.drop_copy();
-        if matches!(why, StoreError::Full { .. }) {
-            self.room.drop_ballast();
-        }
-        for job in group {
-            job.refuse(why.clone());
-        }
-        self.illness = Some(Illness {
-            error: why,
-            pause: RETRY_FIRST,
-            retry_at: Instant::now() + RETRY_FIRST,
-        });
-    }
-
-    fn recover(&mut self) {
-        let Some(mut illness) = self.illness.take() else {
-            return;
-        };
-        match self.reopen(&illness.error) {
-            Ok(()) => {
-                Counters::add(&self.shared.counters.recoveries, 1);
-                // What the engine made of its files has not been read.
-                self.shared.set_verified(false);
-                self.online.clear_left_over(&self.shared.folder);
-                self.room.forget();
-                tracing::info!("the store is open again");
-            }
-            Err(why) => {
-                tracing::warn!(%why, "the store cannot be opened again yet");
-                self.shared.engine.close();
-                if matches!(why, StoreError::Full { .. }) {
-                    self.room.drop_ballast();
-                }
-                illness.error = why;
-                illness.pause = (illness.pause * 2).min(RETRY_LONGEST);
-                illness.retry_at = Instant::now() + illness.pause;
-                self.illness = Some(illness);
-            }
-        }
-    }
-
-    /// Opens the tree again and makes sure of everything that it shows, whether acknowledged or not.
-    fn reopen(&mut self, error: &StoreError) -> Result<(), StoreError> {
-        let shared = &self.shared;
-        // Until this is published rows and summary may be of different commits.
-        let mut survey = shared.survey();
-        *survey = None;
-        if matches!(error, StoreError::Failed { .. }) {
-            redirty(&shared.folder.tree_file())?;
-        }
-        shared.engine.reopen()?;
-        // An exchange of two databases may have failed before its names were on disk.
-        sync_folder(&shared.folder.0)?;
-        self.ledger = Ledger::open(&shared.folder.ledger())?;
-        let (summary, heads) = open::load(&shared.engine, &self.ledger.read()?)?;
-        shared.engine.sync()?;
-        self.ledger.write(&entry_of(&summary))?;
-        shared.taken.forget();
-        shared.publish(summary, heads);
-        drop(survey);
-        Ok(())
     }
 }
 

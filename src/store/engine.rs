@@ -1,8 +1,6 @@
-//! The embedded engine, and what it does not do by itself: really sync, and fail without a panic.
+//! The embedded engine, which may be let go, opened again and replaced while it is read.
 //!
-//! Invariant: what [`Engine::write`] said is done is on disk. The engine's own flush is not (on
-//! Linux it never calls fsync), so its one file is synced here through a second handle. Nothing but
-//! this file and `error.rs` names the engine.
+//! Invariant: whatever the engine panics at is an error here, never a panic.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
@@ -12,20 +10,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::error::StoreError;
-use super::folder::{Folder, sync_folder};
+use super::folder::Folder;
 use super::keys::{Key, after};
+use super::tree::{LOCK_PATIENCE, LOCK_PAUSE, Tree, Way};
 
-/// Bytes of pages that the engine keeps in memory.
-const CACHE_BYTES: u64 = 16 << 20;
-/// A page over a quarter of this would go to a file that the engine never syncs; a leaf holds
-/// about 17 rows of at most 8 KiB, so a quarter of 1 MiB leaves room.
-const SEGMENT_BYTES: usize = 1 << 20;
 /// Bytes rewritten at a time by [`redirty`].
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// How long the threads of a dropped handle may hold the engine's lock.
-const LOCK_PATIENCE: Duration = Duration::from_secs(3);
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// How often it is seen whether a tree that is let go is still read.
 const READ_PAUSE: Duration = Duration::from_millis(1);
 
@@ -34,23 +25,17 @@ pub(super) type Pair = (Key, Vec<u8>);
 /// What a commit does to the tree: the new bytes of each key, or its removal.
 pub(super) type Changes = std::collections::BTreeMap<Key, Option<Vec<u8>>>;
 
-#[derive(Debug)]
-struct Open {
-    tree: sled::Db,
-    file: File,
-}
-
 /// The open tree; reads and writes go through here. Empty while it is being reopened. Each look holds
 /// the tree that it began with, so another one may take its place meanwhile.
 #[derive(Debug)]
 pub(super) struct Engine {
     folder: Folder,
-    open: RwLock<Option<Arc<Open>>>,
+    open: RwLock<Option<Arc<Tree>>>,
 }
 
 /// A tree that another one has replaced; it closes with this and the last look at it.
 #[derive(Debug)]
-pub(super) struct Replaced(Option<Arc<Open>>);
+pub(super) struct Replaced(Option<Arc<Tree>>);
 
 impl Drop for Replaced {
     fn drop(&mut self) {
@@ -76,7 +61,7 @@ impl Engine {
         Ok(())
     }
 
-    fn put(&self, open: Option<Arc<Open>>) -> Option<Arc<Open>> {
+    fn put(&self, open: Option<Arc<Tree>>) -> Option<Arc<Tree>> {
         let mut slot = self.open.write().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut slot, open)
     }
@@ -122,7 +107,7 @@ impl Engine {
         true
     }
 
-    fn with<T>(&self, work: impl FnOnce(&Open) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn with<T>(&self, work: impl FnOnce(&Tree) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let open = self
             .open
             .read()
@@ -137,10 +122,7 @@ impl Engine {
 
     /// The bytes under `key`.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.with(|open| {
-            let found = open.tree.get(key).map_err(|why| StoreError::engine(&why))?;
-            Ok(found.map(|bytes| bytes.to_vec()))
-        })
+        self.with(|tree| tree.get(key))
     }
 
     /// At most `limit` pairs from `from` on, up to the end of `prefix`, in order.
@@ -155,7 +137,7 @@ impl Engine {
         if from >= end {
             return Ok(Vec::new());
         }
-        self.with(|open| open.tree.range(from..end).take(limit).map(pair).collect())
+        self.with(|tree| tree.scan(from..end, limit))
     }
 
     /// As [`Engine::scan`], and moves `from` behind the last of them, where the next call goes on.
@@ -173,41 +155,56 @@ impl Engine {
         Ok(pairs)
     }
 
-    /// Puts all changes into the tree at once; not durable before [`Engine::sync`].
-    pub(super) fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
-        for (key, bytes) in changes {
-            match bytes {
-                Some(bytes) => batch.insert(key.as_slice(), bytes.as_slice()),
-                None => batch.remove(key.as_slice()),
-            }
-        }
-        self.with(|open| {
-            open.tree
-                .apply_batch(batch)
-                .map_err(|why| StoreError::engine(&why))
-        })
+    /// Writes commit number `sequence`; not durable before [`Engine::sync_written`].
+    pub(super) fn write(&self, sequence: u64, changes: &Changes) -> Result<Way, StoreError> {
+        self.with(|tree| tree.write(sequence, changes))
     }
 
-    /// Makes everything applied so far durable.
+    /// Makes a commit durable that was written this way.
+    pub(super) fn sync_written(&self, way: Way) -> Result<(), StoreError> {
+        self.with(|tree| tree.sync_written(way))
+    }
+
+    /// Shows readers a durable commit that was written this way.
+    pub(super) fn show(&self, way: Way, changes: &Changes) -> Result<(), StoreError> {
+        match way {
+            Way::Log => self.with(|tree| {
+                tree.hold(changes.clone());
+                Ok(())
+            }),
+            Way::Tree => Ok(()),
+        }
+    }
+
+    /// Bytes of the commits that the tree does not have yet, and since when; `None` if it has all.
+    pub(super) fn load(&self) -> Option<(usize, Instant)> {
+        self.with(|tree| Ok(tree.load())).ok().flatten()
+    }
+
+    /// The tree takes over everything that is only in the log, durably.
+    pub(super) fn settle(&self) -> Result<(), StoreError> {
+        self.with(Tree::settle)
+    }
+
+    /// As [`Engine::settle`], before a clean stop: the log is empty then.
+    pub(super) fn finish(&self) -> Result<(), StoreError> {
+        self.with(Tree::finish)
+    }
+
+    /// Puts all changes into the tree at once, past the log; not durable before [`Engine::sync`].
+    pub(super) fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
+        self.with(|tree| tree.apply(changes))
+    }
+
+    /// Makes everything durable that was applied so far.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
-        self.with(|open| {
-            open.tree.flush().map_err(|why| StoreError::engine(&why))?;
-            open.file
-                .sync_data()
-                .map_err(|why| StoreError::io(&self.folder.tree_file(), &why))
-        })
+        self.with(Tree::sync)
     }
 }
 
 /// A handle that failed may panic while it says good-bye; there is nothing left to save.
-fn let_go(open: Option<Arc<Open>>) {
+fn let_go(open: Option<Arc<Tree>>) {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(open)));
-}
-
-fn pair(found: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Pair, StoreError> {
-    let (key, bytes) = found.map_err(|why| StoreError::engine(&why))?;
-    Ok((key.to_vec(), bytes.to_vec()))
 }
 
 /// Runs `work` and turns a panic of the engine into damage that can be told.
@@ -225,56 +222,17 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result
     })
 }
 
-fn open_tree(folder: &Folder) -> Result<Open, StoreError> {
-    let path = folder.tree();
-    let file_path = folder.tree_file();
-    let work = move || {
-        let tree = open_patiently(&path)?;
-        sync_folder(&path)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&file_path)
-            .map_err(|why| StoreError::io(&file_path, &why))?;
-        file.sync_all()
-            .map_err(|why| StoreError::io(&file_path, &why))?;
-        Ok(Open { tree, file })
+/// On a thread of its own, because a damaged file makes the engine panic.
+fn open_tree(folder: &Folder) -> Result<Tree, StoreError> {
+    let work = {
+        let folder = folder.clone();
+        move || Tree::open(&folder)
     };
     let thread = std::thread::Builder::new().name("store-open".to_owned());
     let thread = thread
         .spawn(move || guarded(work))
         .map_err(|why| StoreError::io(&folder.tree(), &why))?;
     thread.join().unwrap_or(Err(StoreError::Closed))
-}
-
-/// The folder's own lock says that nobody else is here; if the engine's lock is taken all the same,
-/// its threads of a handle just dropped hold it for a moment more.
-fn open_patiently(path: &Path) -> Result<sled::Db, StoreError> {
-    let config = sled::Config::new()
-        .path(path)
-        .cache_capacity(CACHE_BYTES)
-        .segment_size(SEGMENT_BYTES)
-        .mode(sled::Mode::HighThroughput)
-        .flush_every_ms(None);
-    let began = Instant::now();
-    loop {
-        match config.open() {
-            Err(sled::Error::Io(why))
-                if why.to_string().contains("acquire lock") && began.elapsed() < LOCK_PATIENCE =>
-            {
-                std::thread::sleep(LOCK_PAUSE);
-            }
-            other => return other.map_err(|why| opening(&why)),
-        }
-    }
-}
-
-/// While opening, whatever the engine dislikes about its files is damage.
-fn opening(why: &sled::Error) -> StoreError {
-    match StoreError::engine(why) {
-        StoreError::Failed { why } => StoreError::damaged("the database", why),
-        other => other,
-    }
 }
 
 /// Writes a file over with its own bytes and syncs it. After a failed sync the system may take

@@ -28,6 +28,11 @@ impl Folder {
         self.tree().join("db")
     }
 
+    /// What is on disk and not in the engine's file yet; it goes where that goes.
+    pub(super) fn log(&self) -> PathBuf {
+        self.tree().join("log")
+    }
+
     pub(super) fn ledger(&self) -> PathBuf {
         self.0.join("ledger")
     }

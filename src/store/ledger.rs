@@ -1,18 +1,24 @@
 //! The ledger: a small file of our own that says how far the database must have come.
 //!
-//! Invariant: written and synced after each commit and before it is acknowledged, in two slots by
-//! turns, so that a torn write leaves the other one. A database behind its ledger has lost
-//! something that was acknowledged.
+//! Invariant: written after each commit and before it is acknowledged, in two slots by turns, so that
+//! a torn write leaves the other one. A database behind its ledger has lost something that was
+//! acknowledged. A process that dies leaves what was written; if the whole machine does, the ledger
+//! may be [`LEDGER_LAG_MAX`] behind, which is the least that the database must have come. What was
+//! acknowledged since then is on disk all the same, because the database is synced for itself.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::error::StoreError;
 use super::folder::{sync_folder, write_whole};
 
 /// Version of everything in a store's folder.
 pub const FORMAT_VERSION: u32 = 2;
+/// Longest time from a commit until the ledger that knows of it is synced. Each sync costs as much
+/// as that of the commit itself.
+pub const LEDGER_LAG_MAX: Duration = Duration::from_millis(100);
 const MAGIC: [u8; 8] = *b"vigieldg";
 const SLOT_BYTES: usize = 64;
 /// Slots stand in different blocks, so that one torn block never takes both.
@@ -60,6 +66,8 @@ impl Entry {
 pub(super) struct Ledger {
     file: File,
     path: PathBuf,
+    /// When it must be synced; nothing was written since the last time if there is none.
+    sync_at: Option<Instant>,
 }
 
 impl Ledger {
@@ -85,6 +93,7 @@ impl Ledger {
         Ok(Ledger {
             file,
             path: path.to_owned(),
+            sync_at: None,
         })
     }
 
@@ -106,12 +115,43 @@ impl Ledger {
             })
     }
 
-    /// Says `entry`, durably.
-    pub(super) fn write(&self, entry: &Entry) -> Result<(), StoreError> {
+    /// Says `entry`; synced by the next [`Ledger::sync_when_due`] after a while.
+    pub(super) fn note(&mut self, entry: &Entry) -> Result<(), StoreError> {
         let at = (entry.sequence % 2) * SLOT_STEP;
         self.file
             .write_all_at(&entry.encode(), at)
-            .and_then(|()| self.file.sync_data())
+            .map_err(|why| StoreError::io(&self.path, &why))?;
+        self.sync_at
+            .get_or_insert_with(|| Instant::now() + LEDGER_LAG_MAX);
+        Ok(())
+    }
+
+    /// Says `entry`, durably.
+    pub(super) fn write(&mut self, entry: &Entry) -> Result<(), StoreError> {
+        self.note(entry)?;
+        self.sync()
+    }
+
+    /// When [`Ledger::sync_when_due`] has something to do.
+    pub(super) fn sync_at(&self) -> Option<Instant> {
+        self.sync_at
+    }
+
+    /// Makes what was noted durable, if that has waited long enough.
+    pub(super) fn sync_when_due(&mut self) -> Result<(), StoreError> {
+        match self.sync_at {
+            Some(at) if at <= Instant::now() => self.sync(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes what was noted durable.
+    pub(super) fn sync(&mut self) -> Result<(), StoreError> {
+        let Some(_) = self.sync_at.take() else {
+            return Ok(());
+        };
+        self.file
+            .sync_data()
             .map_err(|why| StoreError::io(&self.path, &why))
     }
 }

@@ -18,11 +18,13 @@ mod engine;
 mod error;
 mod eventcodec;
 mod folder;
+mod held;
 mod history;
 mod job;
 mod keys;
 mod ledger;
 mod line;
+mod log;
 mod newest;
 mod online;
 mod open;
@@ -34,6 +36,7 @@ mod reads;
 
 mod rebuild;
 mod record;
+mod recovery;
 mod repair;
 mod restore;
 mod room;
@@ -46,6 +49,7 @@ mod stop;
 mod summary;
 mod survey;
 mod taken;
+mod tree;
 mod untouched;
 mod verify;
 
@@ -67,13 +71,14 @@ pub use committer::GROUP_EVENTS_MAX;
 pub use compact::{CompactSummary, compact};
 pub use error::StoreError;
 pub use history::{Dead, RunInfo, Timer};
-pub use ledger::FORMAT_VERSION;
+pub use ledger::{FORMAT_VERSION, LEDGER_LAG_MAX};
 pub use line::Line;
+pub use log::{LOG_BYTES, LOGGED_BYTES_MAX};
 pub use online::HELD_MAX;
 pub use open::VERIFY_AT_OPEN_MAX;
 pub use options::{
     AIR_BYTES_MIN, AIR_BYTES_PER_COMMIT, BALLAST_BYTES, COMPACTION_PAUSE, Failpoints, LOOK_AFTER,
-    LOW_WATER_BYTES, Mishap, Options, Point, Shrink,
+    LOW_WATER_BYTES, Mishap, Options, Point, SETTLE_AFTER, SETTLED_BYTES, Settling, Shrink,
 };
 pub use progress::{PROBLEMS_NAMED_MAX, Progress};
 pub use reads::{ChannelCounts, Counts};

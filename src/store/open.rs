@@ -66,7 +66,7 @@ pub(super) fn open(folder: &Folder) -> Result<Opened, StoreError> {
 
 fn open_whole(
     folder: &Folder,
-    ledger: Ledger,
+    mut ledger: Ledger,
     entry: &Entry,
     stop: Option<Stop>,
 ) -> Result<Opened, StoreError> {

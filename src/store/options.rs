@@ -13,6 +13,12 @@ pub const BALLAST_BYTES: u64 = 64 << 20;
 /// Below this much free space pushes are refused; what is under way can still be finished.
 pub const LOW_WATER_BYTES: u64 = 128 << 20;
 
+/// So many bytes of commits are in the log at least when the tree takes them over: many commits cost
+/// it little more than one, and commits wait for it.
+pub const SETTLED_BYTES: usize = 128 << 10;
+/// How long a commit is in the log only, at most.
+pub const SETTLE_AFTER: Duration = Duration::from_secs(1);
+
 /// How long after a commit the engine's file is looked at, once for all commits in between.
 pub const LOOK_AFTER: Duration = Duration::from_secs(5);
 /// How long after a compaction at work the next one may begin.
@@ -33,6 +39,8 @@ pub struct Options {
     pub ballast_bytes: u64,
     /// Bytes of free space below which pushes are refused.
     pub low_water_bytes: u64,
+    /// When the engine's tree takes over what is in the log.
+    pub settling: Settling,
     /// When the engine's file is written anew.
     pub shrink: Shrink,
     /// Where the time comes from.
@@ -47,9 +55,28 @@ impl Default for Options {
             disk_max: None,
             ballast_bytes: BALLAST_BYTES,
             low_water_bytes: LOW_WATER_BYTES,
+            settling: Settling::default(),
             shrink: Shrink::default(),
             clock: Clock::system(),
             failpoints: Failpoints::default(),
+        }
+    }
+}
+
+/// When the tree takes over what is only in the log: whatever comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settling {
+    /// Bytes of the commits there.
+    pub bytes: usize,
+    /// Time since the first of them.
+    pub after: Duration,
+}
+
+impl Default for Settling {
+    fn default() -> Settling {
+        Settling {
+            bytes: SETTLED_BYTES,
+            after: SETTLE_AFTER,
         }
     }
 }
@@ -84,12 +111,16 @@ impl Default for Shrink {
 pub enum Point {
     /// Nothing has been written.
     BeforeApply,
-    /// The batch is in the engine, not on disk.
+    /// The batch is written, not on disk.
     BeforeSync,
     /// The batch is on disk, the ledger does not know.
     AfterSync,
     /// Everything is on disk, nobody has been told.
     BeforeAnswer,
+    /// Batches that were answered are in the log and not in the tree.
+    BeforeSettling,
+    /// They are in both.
+    AfterSettling,
     /// An empty database lies beside the one at work.
     CopyBegun,
     /// Some rows went over.

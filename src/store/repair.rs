@@ -126,12 +126,15 @@ fn gather(
         engine.close();
     }
     let mut salvage = Salvage::new(Engine::open(&bench(folder, "salvaged")?)?);
+    // A log that does not fit is no reason to leave the tree unread.
+    remove_file(&copy.log())?;
     if let Ok(engine) = Engine::open(&copy) {
         salvage.tree(&engine)?;
         engine.close();
     }
     salvage.file(&folder.tree_file(), watch)?;
-    let way = "the raw file of the database, row by row".to_owned();
+    salvage.file(&folder.log(), watch)?;
+    let way = "the raw files of the database, row by row".to_owned();
     Ok((way, salvage.finish()?))
 }
 

@@ -280,10 +280,11 @@ fn producers_are_turned_away_while_the_disk_is_full_and_served_when_there_is_roo
 }
 
 /// strace at a running process, which puts errors into its system calls until dropped.
-struct Fault(Child);
+pub struct Fault(Child);
 
 impl Fault {
-    fn at(pid: u32, options: &[&str]) -> Fault {
+    /// At a process; `options` say what of it is wanted.
+    pub fn at(pid: u32, options: &[&str]) -> Fault {
         let mut command = Command::new("strace");
         command.args(["-f", "-qq", "-o", "/dev/null", "-p", &pid.to_string()]);
         command

@@ -90,7 +90,7 @@ pub fn body_files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn texts(store: &Store, channel: &str) -> Vec<String> {
+pub fn texts(store: &Store, channel: &str) -> Vec<String> {
     let events = store.events(channel, 1, 10_000).unwrap();
     let text = |event: &vigie::event::Event| event.body.get("text").unwrap().to_plain();
     events.iter().map(text).collect()
