@@ -9,6 +9,7 @@ use std::path::Path;
 use vigie::access::{Access, Caller, Denied};
 use vigie::settings::Right;
 
+use crate::door_access::ROUTES;
 use crate::house::{House, stderr};
 
 #[test]
@@ -80,6 +81,41 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
             )),
         }
     }
+}
+
+/// True if a path asks for a route, whose parts in braces stand for anything.
+fn leads_to(path: &str, route: &str) -> bool {
+    let (path, route) = (path.split('/'), route.split('/'));
+    path.clone().count() == route.clone().count()
+        && path
+            .zip(route)
+            .all(|(part, wanted)| part == wanted || wanted.starts_with('{'))
+}
+
+/// The tests of rights and tokens ask every route of their list; this sees to it that none is missing.
+#[test]
+fn every_route_is_asked_with_the_wrong_token_and_the_wrong_right() {
+    let open = ["/healthz", "/readyz"];
+    let mut all = Vec::new();
+    sources(Path::new("src"), &mut all);
+    let mut count = 0;
+    let server = all.iter().filter(|(file, _)| !file.contains("standin"));
+    for route in server.flat_map(|(_, text)| text.split(".route(").skip(1)) {
+        let mut words = route.split('"');
+        let (path, rest) = (words.nth(1).unwrap(), words.next().unwrap());
+        let method = match rest.trim_start_matches([',', ' ', '\n']) {
+            rest if rest.starts_with("get(") => "GET",
+            rest if rest.starts_with("post(") => "POST",
+            rest => panic!("{path} {rest}"),
+        };
+        let is_asked = |(how, asked, _): &(&str, &str, &str)| {
+            *how == method && leads_to(asked.split('?').next().unwrap(), path)
+        };
+        let is_known = open.contains(&path) || ROUTES.iter().any(is_asked);
+        assert!(is_known, "{method} {path}");
+        count += 1;
+    }
+    assert!(count >= 29, "{count}");
 }
 
 /// An ordinary comparison ends at the first byte that differs, and with that tells how many were

@@ -1,7 +1,8 @@
 //! A crowd at the door: thousands of connections that say nothing, or say it slowly, while others are
-//! served; then they are sent away and their places are free again.
+//! served; then they are sent away and their places are free again. And a crowd that is larger than a
+//! door has places.
 //!
-//! Rounds: 5,000 idle connections and 500 slow senders, in both lengths.
+//! Rounds: 5,000 idle connections and 500 slow senders, and each kind of door filled once, in both lengths.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,12 +13,19 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
 use super::{Ends, not_tried};
+use vigie::listener::CONNECTIONS_MAX;
+use vigie::source::amqp_listen::CLIENTS_MAX;
+use vigie::source::bbdo::PEERS_MAX;
+
 use crate::house::{House, Running, wait_for};
+use crate::peers::free_port;
 
 const IDLE: usize = 5_000;
 const SLOW: usize = 500;
-/// Files that this process and the server each need for that, with some to spare.
-const FILES: u64 = 8_000;
+/// Files that this process needs for all of these, and the server for its part, with some to spare.
+const FILES: u64 = 18_000;
+/// How many more than a door has places for.
+const TOO_MANY: usize = 200;
 
 /// Lets this process, and those that it starts, open so many files.
 fn may_open(files: u64) -> bool {
@@ -124,6 +132,71 @@ fn thousands_who_say_nothing_or_say_it_slowly_hold_up_nobody() {
         (open_files(server.pid()) <= before + 20).then_some(())
     });
     server.push("alert", &json!({ "n": "at last" }));
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// Comes in and begins to say something, as long as there are fewer than a door has places for.
+fn fill(server: &Running, address: &str, begin: &[u8], most: usize) -> Vec<TcpStream> {
+    let before = open_files(server.pid());
+    let mut crowd = Vec::new();
+    let mut come = |count: usize| {
+        for _ in 0..count {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(begin).unwrap();
+            crowd.push(stream);
+        }
+    };
+    come(most);
+    wait_for("a full house", || {
+        let is_full = open_files(server.pid()) >= before + most;
+        // some may have been sent away meanwhile because they said no more
+        is_full.then_some(()).or_else(|| {
+            come(10);
+            None
+        })
+    });
+    come(TOO_MANY);
+    crowd
+}
+
+#[test]
+fn no_door_has_more_visitors_at_once_than_places() {
+    if !may_open(FILES) {
+        return not_tried("full doors: this process may not open so many files");
+    }
+    let house = House::new();
+    house.channel("alert", "");
+    let (amqp, bbdo) = (free_port(), free_port());
+    for (kind, port) in [("amqp_listen", amqp), ("bbdo", bbdo)] {
+        let block =
+            format!("[[source]]\nkind = \"{kind}\"\nlisten = \"127.0.0.1:{port}\"\n");
+        house.channel(kind, &block);
+    }
+    let server = house.serve();
+    let here = server.url.strip_prefix("http://").unwrap().to_owned();
+    let half = b"POST /api/v1/channels/alert/events HTTP/1.1\r\nhost: localhost\r\n\
+        content-type: application/json\r\ncontent-length: 9\r\n\r\n";
+    for (address, begin, most) in [
+        (format!("127.0.0.1:{amqp}"), &b"AMQP"[..], CLIENTS_MAX),
+        (format!("127.0.0.1:{bbdo}"), b"", PEERS_MAX),
+        (here, half, CONNECTIONS_MAX),
+    ] {
+        wait_for("the door", || TcpStream::connect(&address).ok());
+        let before = open_files(server.pid());
+        let crowd = fill(&server, &address, begin, most);
+        let until = Instant::now() + Duration::from_millis(500);
+        while Instant::now() < until {
+            let inside = open_files(server.pid()).saturating_sub(before);
+            assert!(inside < most + TOO_MANY / 2, "{address}: {inside}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(crowd);
+        wait_for("free places", || {
+            (open_files(server.pid()) <= before + 20).then_some(())
+        });
+        server.push("alert", &json!({ "after": address }));
+    }
     assert!(!server.log().contains("panicked"), "{}", server.log());
     assert_eq!(server.stop(), Some(0));
 }
