@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
@@ -15,6 +15,7 @@ use crate::claim::lock;
 use crate::clock::Clock;
 use crate::event::{EventId, Value};
 use crate::metrics::{OfSource, TurnedAway, in_channel};
+use crate::pace::Pace;
 use crate::run::Conductor;
 use crate::source::Plan;
 use crate::source::context::{Delivery, Handing, Keeper, Keeping, NotKept};
@@ -24,6 +25,7 @@ use crate::store::{Batch, Pushed, StoreError};
 pub(crate) struct Post {
     conductor: Arc<Conductor>,
     plan: Plan,
+    pace: Option<Pace>,
     state: Mutex<State>,
 }
 
@@ -63,8 +65,10 @@ impl Standing {
 
 impl Post {
     pub(crate) fn new(conductor: Arc<Conductor>, plan: Plan) -> Post {
+        let most = plan.events_per_second_max;
         Post {
             conductor,
+            pace: most.map(|most| Pace::new(most, Instant::now())),
             plan,
             state: Mutex::default(),
         }
@@ -137,6 +141,22 @@ impl Post {
         label(&self.plan)
     }
 
+    /// # Errors
+    /// The source brings more than it may: the same may come a moment later.
+    fn hold_to_pace(&self, events: usize) -> Result<(), NotKept> {
+        let Some(pace) = &self.pace else {
+            return Ok(());
+        };
+        match events == 0 || pace.admits(events, Instant::now()) {
+            true => Ok(()),
+            false => Err(NotKept::Later(format!(
+                "source `{}` brings more than {} events a second",
+                self.plan.id(),
+                pace.per_second()
+            ))),
+        }
+    }
+
     async fn coming(&self, mut delivery: Delivery) -> Result<Coming, PushError> {
         let mut batch = Batch::new();
         if let Some(line) = delivery.line {
@@ -184,6 +204,7 @@ impl Post {
 impl Keeper for Post {
     fn hand_over(&self, delivery: Delivery) -> Handing<'_> {
         Box::pin(async move {
+            self.hold_to_pace(delivery.events.len())?;
             let coming = self.coming(delivery).await.map_err(not_kept)?;
             let keeping: Keeping<'_> = Box::pin(async move {
                 let pushed = self.conductor.channels.kept(coming).await;
