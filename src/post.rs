@@ -157,16 +157,17 @@ impl Post {
         }
     }
 
-    async fn coming(&self, mut delivery: Delivery) -> Result<Coming, PushError> {
+    async fn coming(&self, delivery: &mut Delivery) -> Result<Coming, PushError> {
         let mut batch = Batch::new();
-        if let Some(line) = delivery.line {
-            batch.stand_in(line);
+        if let Some(line) = &delivery.line {
+            batch.stand_in(line.clone());
         }
-        if let Some(memory) = delivery.memory {
-            batch.set_mark(&self.plan.memory_name(), Some(memory))?;
+        if let Some(memory) = &delivery.memory {
+            batch.set_mark(&self.plan.memory_name(), Some(memory.clone()))?;
         }
-        for (name, piece) in delivery.pieces {
-            batch.set_mark(&format!("{}{name}", self.plan.pieces_name()), piece)?;
+        for (name, piece) in &delivery.pieces {
+            let name = format!("{}{name}", self.plan.pieces_name());
+            batch.set_mark(&name, piece.clone())?;
         }
         if delivery.events.is_empty() {
             return Ok(self.conductor.store.hand_over(batch).await?.into());
@@ -177,7 +178,9 @@ impl Post {
         }
         let channel = delivery.channel.as_deref().unwrap_or(&self.plan.channel);
         let channels = &self.conductor.channels;
-        channels.hand_over(channel, delivery.events, batch).await
+        channels
+            .hand_over(channel, &mut delivery.events, batch)
+            .await
     }
 
     fn kept(&self, pushed: Vec<Pushed>) -> Vec<EventId> {
@@ -202,11 +205,11 @@ impl Post {
 }
 
 impl Keeper for Post {
-    fn hand_over(&self, delivery: Delivery) -> Handing<'_> {
+    fn hand_over<'d, 'a: 'd>(&'a self, delivery: &'d mut Delivery) -> Handing<'d, 'a> {
         Box::pin(async move {
             self.hold_to_pace(delivery.events.len())?;
             let coming = self.coming(delivery).await.map_err(not_kept)?;
-            let keeping: Keeping<'_> = Box::pin(async move {
+            let keeping: Keeping<'a> = Box::pin(async move {
                 let pushed = self.conductor.channels.kept(coming).await;
                 Ok(self.kept(pushed.map_err(not_kept)?))
             });

@@ -158,10 +158,7 @@ impl<'a> Block<'a> {
             let why = format!("`{key}` must be a whole number from 1");
             self.page.mistake(span, why)
         };
-        count
-            .and_then(NonZeroU32::new)
-            .map(Some)
-            .ok_or_else(wrong)
+        count.and_then(NonZeroU32::new).map(Some).ok_or_else(wrong)
     }
 
     /// A mistake in a word that was taken out.
