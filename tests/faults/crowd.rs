@@ -24,6 +24,9 @@ const IDLE: usize = 5_000;
 const SLOW: usize = 500;
 /// Files that this process needs for all of these, and the server for its part, with some to spare.
 const FILES: u64 = 18_000;
+/// Doors wait for the end of a handshake for 10 s at most.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(15);
+const TLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls");
 /// How many more than a door has places for.
 const TOO_MANY: usize = 200;
 
@@ -136,6 +139,40 @@ fn thousands_who_say_nothing_or_say_it_slowly_hold_up_nobody() {
     assert_eq!(server.stop(), Some(0));
 }
 
+#[test]
+fn nobody_holds_a_place_by_a_handshake_that_never_ends() {
+    let house = House::new();
+    for file in ["server.pem", "server.key"] {
+        std::fs::copy(format!("{TLS}/{file}"), house.path(file)).unwrap();
+    }
+    let keys = "tls_cert = \"server.pem\"\ntls_key = \"server.key\"\n";
+    let house = house.http(keys);
+    let ports = [("amqp_listen", free_port()), ("bbdo", free_port())];
+    for (kind, port) in ports {
+        let listen = format!("listen = \"127.0.0.1:{port}\"");
+        house.channel(
+            kind,
+            &format!("[[source]]\nkind = \"{kind}\"\n{listen}\n{keys}"),
+        );
+    }
+    let server = house.serve();
+    let http = server.url.strip_prefix("http://").unwrap().to_owned();
+    let doors = ports.map(|(_, port)| format!("127.0.0.1:{port}"));
+    let mut visitors = Vec::new();
+    for address in doors.iter().chain([&http]) {
+        // silence, and the beginning of a greeting that announces more
+        for begin in [&b""[..], &[0x16, 3, 1, 2, 0, 1, 0]] {
+            let mut stream = wait_for("the door", || TcpStream::connect(address).ok());
+            stream.write_all(begin).unwrap();
+            stream.set_read_timeout(Some(HANDSHAKE_PATIENCE)).unwrap();
+            visitors.push((address, stream));
+        }
+    }
+    for (address, mut stream) in visitors {
+        assert!(is_closed(&mut stream), "{address} waits on");
+    }
+}
+
 /// Comes in and begins to say something, as long as there are fewer than a door has places for.
 fn fill(server: &Running, address: &str, begin: &[u8], most: usize) -> Vec<TcpStream> {
     let before = open_files(server.pid());
@@ -169,8 +206,7 @@ fn no_door_has_more_visitors_at_once_than_places() {
     house.channel("alert", "");
     let (amqp, bbdo) = (free_port(), free_port());
     for (kind, port) in [("amqp_listen", amqp), ("bbdo", bbdo)] {
-        let block =
-            format!("[[source]]\nkind = \"{kind}\"\nlisten = \"127.0.0.1:{port}\"\n");
+        let block = format!("[[source]]\nkind = \"{kind}\"\nlisten = \"127.0.0.1:{port}\"\n");
         house.channel(kind, &block);
     }
     let server = house.serve();
