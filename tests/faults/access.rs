@@ -3,7 +3,9 @@
 //!
 //! Rounds: every kind of door, once.
 
+use std::fs::Permissions;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use vigie::access::{Access, Caller, Denied};
@@ -80,6 +82,41 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
                 std::fs::read_to_string(&path).unwrap(),
             )),
         }
+    }
+}
+
+#[test]
+fn check_tells_what_everybody_on_this_host_could_change() {
+    let house = House::new();
+    house
+        .channel("alert", "")
+        .flow("alert/open", "print(1);")
+        .flow("alert/shut", "print(1);");
+    let mode = |path: &str, mode| {
+        std::fs::set_permissions(house.path(path), Permissions::from_mode(mode)).unwrap();
+    };
+    let shut = ["channels", "flows", "flows/alert"].map(|folder| (folder, 0o755));
+    let files = ["channels/alert.toml", "flows/alert/shut.rhai"].map(|file| (file, 0o664));
+    for (path, bits) in shut.into_iter().chain(files) {
+        mode(path, bits);
+    }
+    for (open, bits, usual) in [
+        ("flows/alert/open.rhai", 0o666, 0o644),
+        ("flows/alert", 0o777, 0o755),
+        ("channels", 0o1777, 0o755),
+    ] {
+        mode("flows/alert/open.rhai", 0o644);
+        mode(open, bits);
+        let checked = house.run(&["check"]);
+        mode(open, usual);
+        let said = stderr(&checked);
+        let notes: Vec<&str> = said
+            .lines()
+            .filter(|line| line.contains("may change"))
+            .collect();
+        assert_eq!(notes.len(), 1, "{said}");
+        assert!(notes[0].ends_with(open), "{said}");
+        assert_eq!(checked.status.code(), Some(0), "it is no mistake: {said}");
     }
 }
 
