@@ -265,7 +265,8 @@ fn no_secret_of_the_settings_shows_up_anywhere_though_targets_quote_it() {
     }
     // a URL stands in the logs of proxies and targets: only what a flow puts there itself is in one
     for seen in target.requests() {
-        let address = format!("{} {:?}", seen.path, seen.query);
+        // a plus in a query is read as a blank
+        let address = format!("{} {:?}", seen.path, seen.query).replace(' ', "+");
         let own = shown(&address).filter(|secret| !secret.contains("team"));
         assert_eq!(own, None, "{address}");
     }
