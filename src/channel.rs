@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
+pub(crate) use self::depth::LOOKED_AT;
 use self::depth::Reservation;
 use crate::claim::lock;
 use crate::config::{ChannelSettings, UNROUTED};
@@ -43,16 +44,6 @@ pub struct Channel {
     /// So many of them are told on disk.
     told_dropped: AtomicU64,
     paused: AtomicBool,
-}
-
-/// Where the flows of a channel had come when the last of them left; what they looked at waits for
-/// nobody.
-pub(crate) const LOOKED_AT: &str = "looked/";
-
-fn looked_at(store: &Store, name: &str) -> Result<u64, StoreError> {
-    let mark = store.mark(&format!("{LOOKED_AT}{name}"))?;
-    let number = mark.and_then(|bytes| Some(u64::from_be_bytes(*bytes.first_chunk()?)));
-    Ok(number.unwrap_or(0))
 }
 
 /// Events on their way to the disk; they have their place there, and their room in the channel.
@@ -97,7 +88,7 @@ impl Channel {
             tail: watch::Sender::new(tail),
             offered: watch::Sender::new(tail),
             has_flows: AtomicBool::new(false),
-            floor: AtomicU64::new(looked_at(store, name)?),
+            floor: AtomicU64::new(depth::looked_at(store, name)?),
             skip: AtomicU64::new(skip),
             held: AtomicU64::new(0),
             coming: AtomicU64::new(0),
@@ -308,8 +299,12 @@ impl Channels {
     ///
     /// # Errors
     /// The channel is full, or the store did not take them; nothing is kept then.
-    pub async fn push(&self, asked: &str, events: Vec<Incoming>) -> Result<Vec<Pushed>, PushError> {
-        let coming = self.hand_over(asked, events, Batch::new()).await?;
+    pub async fn push(
+        &self,
+        asked: &str,
+        mut events: Vec<Incoming>,
+    ) -> Result<Vec<Pushed>, PushError> {
+        let coming = self.hand_over(asked, &mut events, Batch::new()).await?;
         self.kept(coming).await
     }
 
@@ -321,13 +316,13 @@ impl Channels {
     pub async fn hand_over(
         &self,
         asked: &str,
-        mut events: Vec<Incoming>,
+        events: &mut [Incoming],
         mut batch: Batch,
     ) -> Result<Coming, PushError> {
         let channel = match self.find(asked) {
             Some(channel) => channel,
             None => {
-                for event in &mut events {
+                for event in events.iter_mut() {
                     event
                         .meta
                         .extra
@@ -338,7 +333,7 @@ impl Channels {
         };
         let room = channel.reserve(events.len() as u64)?;
         let window = channel.settings().dedup_window.0;
-        for event in &events {
+        for event in events.iter() {
             batch.push(&channel.name, event, Some(window))?;
         }
         let promise = self.store.hand_over(batch).await?;

@@ -127,6 +127,7 @@ pub mod fork;
 mod health;
 pub mod intake;
 mod operate;
+pub mod pace;
 mod patrol;
 mod post;
 mod reason;

@@ -35,6 +35,7 @@ pub const HEADERS_MAX: usize = 64;
 /// A bound socket, with TLS if the settings say so.
 pub struct Listener {
     open: Open,
+    places: usize,
     changer: mpsc::Sender<Change>,
     changes: mpsc::Receiver<Change>,
 }
@@ -95,9 +96,16 @@ impl Listener {
         let (changer, changes) = mpsc::channel(1);
         Ok(Listener {
             open: Open::new(socket, tls),
+            places: CONNECTIONS_MAX,
             changer,
             changes,
         })
+    }
+
+    /// For so many connections at the same time, in place of [`CONNECTIONS_MAX`].
+    pub fn with_places(mut self, places: usize) -> Listener {
+        self.places = places;
+        self
     }
 
     /// Where it listens; the port is real even if 0 was asked for.
@@ -112,7 +120,7 @@ impl Listener {
 
     /// Serves `router` until `stop` changes, then lets each connection finish its request.
     pub async fn serve(mut self, router: Router, mut stop: watch::Receiver<bool>) {
-        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let permits = Arc::new(Semaphore::new(self.places));
         loop {
             tokio::select! {
                 accepted = self.open.accept(&permits) => {
@@ -127,7 +135,7 @@ impl Listener {
         self.open.close.send_replace(true);
         drop(self.open.socket);
         // All permits back means that all connections have ended.
-        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.places).unwrap_or(u32::MAX);
         let _ = permits.acquire_many(all).await;
     }
 }

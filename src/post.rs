@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
@@ -15,6 +15,7 @@ use crate::claim::lock;
 use crate::clock::Clock;
 use crate::event::{EventId, Value};
 use crate::metrics::{OfSource, TurnedAway, in_channel};
+use crate::pace::Pace;
 use crate::run::Conductor;
 use crate::source::Plan;
 use crate::source::context::{Delivery, Handing, Keeper, Keeping, NotKept};
@@ -24,6 +25,7 @@ use crate::store::{Batch, Pushed, StoreError};
 pub(crate) struct Post {
     conductor: Arc<Conductor>,
     plan: Plan,
+    pace: Option<Pace>,
     state: Mutex<State>,
 }
 
@@ -63,8 +65,10 @@ impl Standing {
 
 impl Post {
     pub(crate) fn new(conductor: Arc<Conductor>, plan: Plan) -> Post {
+        let most = plan.events_per_second_max;
         Post {
             conductor,
+            pace: most.map(|most| Pace::new(most, Instant::now())),
             plan,
             state: Mutex::default(),
         }
@@ -137,16 +141,33 @@ impl Post {
         label(&self.plan)
     }
 
-    async fn coming(&self, mut delivery: Delivery) -> Result<Coming, PushError> {
+    /// # Errors
+    /// The source brings more than it may: the same may come a moment later.
+    fn hold_to_pace(&self, events: usize) -> Result<(), NotKept> {
+        let Some(pace) = &self.pace else {
+            return Ok(());
+        };
+        match events == 0 || pace.admits(events, Instant::now()) {
+            true => Ok(()),
+            false => Err(NotKept::Later(format!(
+                "source `{}` brings more than {} events a second",
+                self.plan.id(),
+                pace.per_second()
+            ))),
+        }
+    }
+
+    async fn coming(&self, delivery: &mut Delivery) -> Result<Coming, PushError> {
         let mut batch = Batch::new();
-        if let Some(line) = delivery.line {
-            batch.stand_in(line);
+        if let Some(line) = &delivery.line {
+            batch.stand_in(line.clone());
         }
-        if let Some(memory) = delivery.memory {
-            batch.set_mark(&self.plan.memory_name(), Some(memory))?;
+        if let Some(memory) = &delivery.memory {
+            batch.set_mark(&self.plan.memory_name(), Some(memory.clone()))?;
         }
-        for (name, piece) in delivery.pieces {
-            batch.set_mark(&format!("{}{name}", self.plan.pieces_name()), piece)?;
+        for (name, piece) in &delivery.pieces {
+            let name = format!("{}{name}", self.plan.pieces_name());
+            batch.set_mark(&name, piece.clone())?;
         }
         if delivery.events.is_empty() {
             return Ok(self.conductor.store.hand_over(batch).await?.into());
@@ -157,7 +178,9 @@ impl Post {
         }
         let channel = delivery.channel.as_deref().unwrap_or(&self.plan.channel);
         let channels = &self.conductor.channels;
-        channels.hand_over(channel, delivery.events, batch).await
+        channels
+            .hand_over(channel, &mut delivery.events, batch)
+            .await
     }
 
     fn kept(&self, pushed: Vec<Pushed>) -> Vec<EventId> {
@@ -182,10 +205,11 @@ impl Post {
 }
 
 impl Keeper for Post {
-    fn hand_over(&self, delivery: Delivery) -> Handing<'_> {
+    fn hand_over<'d, 'a: 'd>(&'a self, delivery: &'d mut Delivery) -> Handing<'d, 'a> {
         Box::pin(async move {
+            self.hold_to_pace(delivery.events.len())?;
             let coming = self.coming(delivery).await.map_err(not_kept)?;
-            let keeping: Keeping<'_> = Box::pin(async move {
+            let keeping: Keeping<'a> = Box::pin(async move {
                 let pushed = self.conductor.channels.kept(coming).await;
                 Ok(self.kept(pushed.map_err(not_kept)?))
             });

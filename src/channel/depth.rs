@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Channel, PushError};
 use crate::config::OnFull;
+use crate::store::codec::{CodecError, Reader};
 use crate::store::{Batch, Store, StoreError};
 
 /// In front of a channel's name: what it dropped.
@@ -17,12 +18,42 @@ const DROPPED: &str = "dropped/";
 
 /// Below which event everything was dropped, and how many events that were in all.
 pub(super) fn lost(store: &Store, name: &str) -> Result<(u64, u64), StoreError> {
-    let mark = store.mark(&format!("{DROPPED}{name}"))?.unwrap_or_default();
-    let number = |at: usize| {
-        let bytes = mark.get(at..at + 8)?;
-        Some(u64::from_be_bytes(bytes.try_into().ok()?))
+    let [skip, dropped] = numbers(store, &format!("{DROPPED}{name}"))?;
+    Ok((skip, dropped))
+}
+
+/// Where the flows of a channel had come when the last of them left; what they looked at waits for
+/// nobody.
+pub(crate) const LOOKED_AT: &str = "looked/";
+
+/// Where they had come.
+pub(super) fn looked_at(store: &Store, name: &str) -> Result<u64, StoreError> {
+    let [next] = numbers(store, &format!("{LOOKED_AT}{name}"))?;
+    Ok(next)
+}
+
+/// The numbers of a mark that a channel left, eight bytes each; nothing but zeros if there is none.
+///
+/// # Errors
+/// What the store cannot read, and a mark of another length.
+fn numbers<const N: usize>(store: &Store, mark: &str) -> Result<[u64; N], StoreError> {
+    let mut numbers = [0; N];
+    let Some(bytes) = store.mark(mark)? else {
+        return Ok(numbers);
     };
-    Ok((number(0).unwrap_or(0), number(8).unwrap_or(0)))
+    let mut input = Reader::new(&bytes);
+    let read = numbers.iter_mut().try_for_each(|number| {
+        let bytes = input.raw(8)?.first_chunk().ok_or(CodecError::Short)?;
+        *number = u64::from_be_bytes(*bytes);
+        Ok(())
+    });
+    match read.and_then(|()| input.end()) {
+        Ok(()) => Ok(numbers),
+        Err(why) => Err(StoreError::Damaged {
+            what: format!("the mark {mark}"),
+            why: why.to_string(),
+        }),
+    }
 }
 
 impl Channel {

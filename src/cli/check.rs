@@ -1,6 +1,7 @@
 //! `vigie check`
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -49,6 +50,12 @@ impl Check {
                 report::note(&format!("source `{}`: {notice}", source.id()));
             }
         }
+        for folder in [&house.settings.channels, &house.settings.flows] {
+            for path in open_to_all(folder) {
+                let path = path.display();
+                report::note(&format!("everybody on this host may change {path}"));
+            }
+        }
         report::line(&format!(
             "{} channels, {} sources and {} flows are fine",
             house.channels.len(),
@@ -63,6 +70,28 @@ impl Check {
             _ => check_store(folder),
         }
     }
+}
+
+/// What is in the folder, itself included, that everybody may write: whoever writes a flow does what the
+/// server may do.
+fn open_to_all(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut left = vec![folder.to_owned()];
+    while let Some(path) = left.pop() {
+        let Ok(metadata) = path.symlink_metadata() else {
+            continue;
+        };
+        if metadata.is_dir() {
+            let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+            left.extend(entries.map(|entry| entry.path()));
+        }
+        // A link has no mode of its own.
+        if !metadata.is_symlink() && metadata.permissions().mode() & 0o002 != 0 {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
 }
 
 fn check_store(folder: &Path) -> Exit {

@@ -1,6 +1,7 @@
 //! One `[[source]]` block of a channel's file while its kind reads it: typed keys, carets, secrets.
 
 use std::cell::RefCell;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -69,8 +70,8 @@ pub struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// The keys of the kind as `T`, which denies unknown fields; `kind` and `name` are not among
-    /// them.
+    /// The keys of the kind as `T`, which denies unknown fields; those that all kinds have are not
+    /// among them.
     ///
     /// # Errors
     /// A key that `T` does not know, with a suggestion, or a value of the wrong kind.
@@ -138,6 +139,26 @@ impl<'a> Block<'a> {
             })),
             _ => Err(self.page.mistake(span, format!("`{key}` must be text"))),
         }
+    }
+
+    /// Takes a count from 1 out, so that the kind need not know it.
+    ///
+    /// # Errors
+    /// The value is no such number.
+    pub(super) fn take_count(&mut self, key: &str) -> Result<Option<NonZeroU32>, Diagnostic> {
+        let Some(value) = self.table.remove(key) else {
+            return Ok(None);
+        };
+        let span = value.span();
+        let count = match value.into_inner() {
+            DeValue::Integer(number) => u32::from_str_radix(number.as_str(), number.radix()).ok(),
+            _ => None,
+        };
+        let wrong = || {
+            let why = format!("`{key}` must be a whole number from 1");
+            self.page.mistake(span, why)
+        };
+        count.and_then(NonZeroU32::new).map(Some).ok_or_else(wrong)
     }
 
     /// A mistake in a word that was taken out.

@@ -60,8 +60,8 @@ impl Delivery {
 pub type Piece = (String, Option<Vec<u8>>);
 
 /// What comes of handing a [`Delivery`] over: it has its place behind those before it, and its
-/// answer will come.
-pub type Handing<'a> = Pin<Box<dyn Future<Output = Result<Keeping<'a>, NotKept>> + Send + 'a>>;
+/// answer will come. The delivery is looked at until then only.
+pub type Handing<'d, 'a> = Pin<Box<dyn Future<Output = Result<Keeping<'a>, NotKept>> + Send + 'd>>;
 
 /// The answer to a [`Delivery`].
 pub type Keeping<'a> = Pin<Box<dyn Future<Output = Result<Vec<EventId>, NotKept>> + Send + 'a>>;
@@ -69,8 +69,9 @@ pub type Keeping<'a> = Pin<Box<dyn Future<Output = Result<Vec<EventId>, NotKept>
 /// What the server is for one source.
 pub trait Keeper: Send + Sync {
     /// Takes a delivery; its answer comes when it is on disk. What is handed over one after the other
-    /// is kept in this order.
-    fn hand_over(&self, delivery: Delivery) -> Handing<'_>;
+    /// is kept in this order. The events stay with whoever hands them over, for the case that they
+    /// are not kept; what is noted on them may be noted again.
+    fn hand_over<'d, 'a: 'd>(&'a self, delivery: &'d mut Delivery) -> Handing<'d, 'a>;
     /// What the source remembers.
     fn memory(&self) -> Result<Option<Vec<u8>>, NotKept>;
     /// What the source remembers in pieces.
@@ -107,12 +108,12 @@ impl Context {
     ///
     /// # Errors
     /// [`NotKept`], also for what can be told at once: a full channel, an event that is too large.
-    pub async fn hand_over(&self, delivery: Delivery) -> Result<Keeping<'_>, NotKept> {
+    pub async fn hand_over(&self, delivery: &mut Delivery) -> Result<Keeping<'_>, NotKept> {
         self.keeper.hand_over(delivery).await
     }
 
-    async fn keep(&self, delivery: Delivery) -> Result<Vec<EventId>, NotKept> {
-        self.hand_over(delivery).await?.await
+    async fn keep(&self, mut delivery: Delivery) -> Result<Vec<EventId>, NotKept> {
+        self.hand_over(&mut delivery).await?.await
     }
 
     /// Puts events into the source's channel, all or none; answers when they are on disk.

@@ -4,6 +4,7 @@
 //! how a reload knows which doors to leave alone.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::block::{Block, Page, Word};
@@ -24,6 +25,8 @@ pub struct Plan {
     pub kind: &'static str,
     /// What `name` says, else the kind; one name stands once in a channel.
     pub name: String,
+    /// Events a second that it may bring; absent means no limit.
+    pub events_per_second_max: Option<NonZeroU32>,
     /// The door.
     pub door: Arc<dyn Door>,
     keys: toml::Table,
@@ -37,6 +40,7 @@ impl Plan {
             channel: channel.to_owned(),
             kind,
             name: kind.to_owned(),
+            events_per_second_max: None,
             door,
             keys: toml::Table::new(),
             secrets: Vec::new(),
@@ -114,11 +118,13 @@ fn plan(mut block: Block<'_>, keys: &toml::Table, others: &[Plan]) -> Result<Pla
         return Err(wrong(why).help("give each a `name` of its own; what it remembers goes by it"));
     }
     let (channel, name) = (block.channel().to_owned(), name.to_owned());
+    let events_per_second_max = block.take_count("events_per_second_max")?;
     let door = source.read(&block)?;
     Ok(Plan {
         channel,
         kind: source.name(),
         name,
+        events_per_second_max,
         door,
         keys: keys.clone(),
         secrets: block.into_secrets(),

@@ -52,8 +52,8 @@ impl<'a, R> Underway<'a, R> {
     }
 
     /// Puts a delivery behind the others. Waits while the store has no place for it, not for the disk.
-    pub(super) async fn hand_over(&mut self, delivery: Delivery, receipt: R) {
-        let answer = self.answer(&delivery).await;
+    pub(super) async fn hand_over(&mut self, mut delivery: Delivery, receipt: R) {
+        let answer = self.answer(&mut delivery).await;
         self.waiting.push_back(Waiting {
             receipt,
             delivery,
@@ -61,18 +61,15 @@ impl<'a, R> Underway<'a, R> {
         });
     }
 
-    async fn answer(&mut self, delivery: &Delivery) -> Option<Keeping<'a>> {
+    async fn answer(&mut self, delivery: &mut Delivery) -> Option<Keeping<'a>> {
         if self.is_halted {
             return None;
         }
         if delivery.is_empty() {
             return Some(Box::pin(ready(Ok(Vec::new()))));
         }
-        let in_line = Delivery {
-            line: Some(self.line.clone()),
-            ..delivery.clone()
-        };
-        let handed = self.context.hand_over(in_line).await;
+        delivery.line = Some(self.line.clone());
+        let handed = self.context.hand_over(delivery).await;
         self.is_halted = handed.is_err();
         handed.ok()
     }

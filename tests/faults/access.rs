@@ -3,12 +3,15 @@
 //!
 //! Rounds: every kind of door, once.
 
+use std::fs::Permissions;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use vigie::access::{Access, Caller, Denied};
 use vigie::settings::Right;
 
+use crate::door_access::ROUTES;
 use crate::house::{House, stderr};
 
 #[test]
@@ -80,6 +83,76 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
             )),
         }
     }
+}
+
+#[test]
+fn check_tells_what_everybody_on_this_host_could_change() {
+    let house = House::new();
+    house
+        .channel("alert", "")
+        .flow("alert/open", "print(1);")
+        .flow("alert/shut", "print(1);");
+    let mode = |path: &str, mode| {
+        std::fs::set_permissions(house.path(path), Permissions::from_mode(mode)).unwrap();
+    };
+    let shut = ["channels", "flows", "flows/alert"].map(|folder| (folder, 0o755));
+    let files = ["channels/alert.toml", "flows/alert/shut.rhai"].map(|file| (file, 0o664));
+    for (path, bits) in shut.into_iter().chain(files) {
+        mode(path, bits);
+    }
+    for (open, bits, usual) in [
+        ("flows/alert/open.rhai", 0o666, 0o644),
+        ("flows/alert", 0o777, 0o755),
+        ("channels", 0o1777, 0o755),
+    ] {
+        mode("flows/alert/open.rhai", 0o644);
+        mode(open, bits);
+        let checked = house.run(&["check"]);
+        mode(open, usual);
+        let said = stderr(&checked);
+        let notes: Vec<&str> = said
+            .lines()
+            .filter(|line| line.contains("may change"))
+            .collect();
+        assert_eq!(notes.len(), 1, "{said}");
+        assert!(notes[0].ends_with(open), "{said}");
+        assert_eq!(checked.status.code(), Some(0), "it is no mistake: {said}");
+    }
+}
+
+/// True if a path asks for a route, whose parts in braces stand for anything.
+fn leads_to(path: &str, route: &str) -> bool {
+    let (path, route) = (path.split('/'), route.split('/'));
+    path.clone().count() == route.clone().count()
+        && path
+            .zip(route)
+            .all(|(part, wanted)| part == wanted || wanted.starts_with('{'))
+}
+
+/// The tests of rights and tokens ask every route of their list; this sees to it that none is missing.
+#[test]
+fn every_route_is_asked_with_the_wrong_token_and_the_wrong_right() {
+    let open = ["/healthz", "/readyz"];
+    let mut all = Vec::new();
+    sources(Path::new("src"), &mut all);
+    let mut count = 0;
+    let server = all.iter().filter(|(file, _)| !file.contains("standin"));
+    for route in server.flat_map(|(_, text)| text.split(".route(").skip(1)) {
+        let mut words = route.split('"');
+        let (path, rest) = (words.nth(1).unwrap(), words.next().unwrap());
+        let method = match rest.trim_start_matches([',', ' ', '\n']) {
+            rest if rest.starts_with("get(") => "GET",
+            rest if rest.starts_with("post(") => "POST",
+            rest => panic!("{path} {rest}"),
+        };
+        let is_asked = |(how, asked, _): &(&str, &str, &str)| {
+            *how == method && leads_to(asked.split('?').next().unwrap(), path)
+        };
+        let is_known = open.contains(&path) || ROUTES.iter().any(is_asked);
+        assert!(is_known, "{method} {path}");
+        count += 1;
+    }
+    assert!(count >= 29, "{count}");
 }
 
 /// An ordinary comparison ends at the first byte that differs, and with that tells how many were

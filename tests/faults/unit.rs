@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 use crate::house::{House, PATIENCE, VIGIE, stderr, stdout, wait_for};
 use crate::peers::{need, run};
 
@@ -20,16 +22,31 @@ fn unit() -> String {
     std::fs::read_to_string(format!("{PACKAGING}/vigie.service")).unwrap()
 }
 
+/// What is open on purpose, in systemd's words: the network, a port below 1024, sockets of this host,
+/// and the host's files to read. Everything else that systemd knows of is shut.
+const OPEN: &[&str] = &[
+    "AmbientCapabilities=",
+    "CapabilityBoundingSet=~CAP_NET_(BIND_SERVICE|BROADCAST|RAW)",
+    "DeviceAllow=",
+    "IPAddressDeny=",
+    "PrivateMounts=",
+    "PrivateNetwork=",
+    "PrivateUsers=",
+    "RestrictAddressFamilies=~AF_(INET|INET6)",
+    "RestrictAddressFamilies=~AF_UNIX",
+    "RootDirectory=/RootImage=",
+];
+
+fn analyze(option: &str) -> String {
+    let file = format!("{PACKAGING}/vigie.service");
+    let words = ["security", "--offline=true", "--no-pager", option, &file];
+    run(Command::new("systemd-analyze").args(words))
+}
+
 #[test]
 fn the_unit_leaves_the_server_little_that_it_could_do() {
     need("hardening");
-    let file = format!("{PACKAGING}/vigie.service");
-    let said = run(Command::new("systemd-analyze").args([
-        "security",
-        "--offline=true",
-        "--no-pager",
-        &file,
-    ]));
+    let said = analyze("--json=off");
     let line = said
         .lines()
         .find(|line| line.contains("Overall exposure level"))
@@ -38,6 +55,21 @@ fn the_unit_leaves_the_server_little_that_it_could_do() {
     let (_, level) = line.split_once(": ").unwrap();
     let level: f64 = level.split(' ').next().unwrap().parse().unwrap();
     assert!(level <= EXPOSURE_MAX, "{said}");
+}
+
+/// The sum alone does not tell: without the list of allowed system calls it is 2.0 of 10.
+#[test]
+fn the_unit_shuts_everything_but_what_is_open_on_purpose() {
+    need("hardening");
+    let settings: Vec<Json> = serde_json::from_str(&analyze("--json=short")).unwrap();
+    assert!(settings.len() > 70, "{settings:?}");
+    let mut open: Vec<&str> = settings
+        .iter()
+        .filter(|setting| setting["set"] != true)
+        .map(|setting| setting["name"].as_str().unwrap())
+        .collect();
+    open.sort_unstable();
+    assert_eq!(open, OPEN);
 }
 
 #[test]
@@ -134,13 +166,19 @@ fn listen(house: &House, is_abstract: bool) -> (UnixDatagram, String) {
 fn the_unit_promises_what_the_server_does() {
     let unit = unit();
     let drain = vigie::server::DRAIN_SECONDS_MAX;
-    let stop = seconds(&unit, "TimeoutStopSec=");
+    let stop = Duration::from_secs(number(&unit, "TimeoutStopSec="));
     assert!(
         stop > 2 * drain,
         "{stop:?} to stop, {drain:?} each to end flows and actions"
     );
     assert!(unit.contains("\nRestartPreventExitStatus=78\n"));
     assert!(unit.contains("\nType=notify\n"), "READY=1 is waited for");
+    assert!(unit.contains("\nLimitCORE=0\n"), "a core holds secrets");
+    let files = number(&unit, "LimitNOFILE=");
+    assert!(
+        files > vigie::listener::CONNECTIONS_MAX as u64,
+        "one connection is one file"
+    );
     let settings = std::fs::read_to_string(format!("{PACKAGING}/settings.toml")).unwrap();
     assert!(unit.contains("StateDirectory=vigie\n") && settings.contains("\"/var/lib/vigie\""));
     let house = House::new();
@@ -155,10 +193,10 @@ fn the_unit_promises_what_the_server_does() {
     assert!(Path::new(PACKAGING).join("README.md").exists());
 }
 
-fn seconds(unit: &str, key: &str) -> Duration {
+fn number(unit: &str, key: &str) -> u64 {
     let value = unit
         .lines()
         .find_map(|line| line.strip_prefix(key))
         .unwrap();
-    Duration::from_secs(value.parse().unwrap())
+    value.parse().unwrap()
 }

@@ -273,6 +273,33 @@ async fn a_redirect_to_metadata_is_refused() {
 }
 
 #[tokio::test]
+async fn a_redirect_is_held_to_the_allow_list_and_to_the_address_behind_its_name() {
+    let (server, other) = (ok().await, ok().await);
+    let here = format!("127.0.0.1:{}", server.address().port());
+    let metadata = |_: &str| vec![IpAddr::from([169, 254, 169, 254])];
+    let port = other.address().port();
+    let tries = [
+        (allowing(Some(&[&here])), other.url()),
+        (
+            resolving(Some(&[&here]), |_| vec![IpAddr::from([127, 0, 0, 1])]),
+            format!("http://other.example:{port}/"),
+        ),
+        (
+            resolving(None, metadata),
+            format!("http://rebound.example:{port}/"),
+        ),
+    ];
+    for (services, there) in tries {
+        let moved = Reply::empty(302).with("location", &there);
+        server.fail_next(1, Mischief::Answer(moved));
+        let said = refusal(call(&services, "http::get", json!([server.url()])).await);
+        assert!(said.contains("is not allowed"), "{there}: {said}");
+    }
+    assert_eq!(server.requests().len(), 3);
+    assert!(other.requests().is_empty());
+}
+
+#[tokio::test]
 async fn a_proxy_is_asked_for_names_and_never_for_loopback() {
     let proxy = ok().await;
     let direct = ok().await;

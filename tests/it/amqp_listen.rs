@@ -598,6 +598,39 @@ fn a_full_channel_is_told_and_nothing_is_lost() {
     assert_eq!(events(&server, "alert").len(), 1);
 }
 
+#[test]
+fn whoever_brings_more_than_the_pace_of_a_source_is_told_and_may_come_again() {
+    let port = peers::free_port();
+    let house = house(port, "events_per_second_max = 1", "");
+    let server = serve(&house, port);
+    // They come at the same time, so most of them come too early; without confirms that is a cut.
+    let senders: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(&recording("kv_basic")).unwrap();
+            stream
+        })
+        .collect();
+    let mut cut = 0;
+    for mut stream in senders {
+        let mut answers = Vec::new();
+        stream.read_to_end(&mut answers).unwrap();
+        let said = String::from_utf8_lossy(&answers);
+        let why = "source `alert/amqp_listen` brings more than 1 events a second";
+        cut += usize::from(said.contains(why));
+    }
+    assert!(cut >= 10, "only {cut} of 20 came too early");
+    assert_eq!(events(&server, "alert").len(), 20 - cut);
+    let at = format!("127.0.0.1:{port}");
+    let args = ["-s", &at, "--max-retry", "0", "k=1"];
+    wait_for("a turn", || {
+        let (code, said) = sendevt(&house, &args);
+        (code == 0 && !said.contains("could not keep")).then_some(())
+    });
+    assert_eq!(events(&server, "alert").len(), 21 - cut);
+}
+
 const PIKA: &str = r#"
 import json, sys, pika
 port = int(sys.argv[1])

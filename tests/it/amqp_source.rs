@@ -334,6 +334,29 @@ fn a_server_killed_in_mid_stream_loses_and_doubles_nothing() {
 }
 
 #[test]
+fn what_is_not_on_disk_yet_stays_with_the_broker() {
+    const COUNT: usize = 40;
+    let rabbit = rabbit();
+    rabbit.declare("held", FieldTable::default());
+    let house = House::new();
+    let block = format!(
+        "[[source]]\nkind = \"amqp\"\nserver = \"{}\"\nqueue = \"held\"\n",
+        rabbit.server()
+    );
+    house.channel("alert", &format!("depth_max = 5\n{block}"));
+    let server = house.serve();
+    publisher(rabbit.port, "held", COUNT).join().unwrap();
+    wait_for("a full channel", || {
+        let why = row(&server, "alert/amqp")?["last_error"].clone();
+        why.as_str()?.contains("is full").then_some(())
+    });
+    assert!(events(&server, "alert").len() <= 5);
+    server.kill();
+    house.channel("alert", &block);
+    check_numbers(&house.serve(), COUNT);
+}
+
+#[test]
 fn mistakes_in_the_block_are_told() {
     for (block, told) in [
         ("queue = \"q\"", "missing field `server`"),

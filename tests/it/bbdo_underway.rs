@@ -156,13 +156,13 @@ macro_rules! quiet {
 }
 
 impl Keeper for Holding {
-    fn hand_over(&self, delivery: Delivery) -> Handing<'_> {
+    fn hand_over<'d, 'a: 'd>(&'a self, delivery: &'d mut Delivery) -> Handing<'d, 'a> {
         let times = delivery.events.iter().map(checked_at).collect();
         let place = self.handed.borrow().len();
         self.handed.send_modify(|handed| handed.push(times));
         let mut let_go = self.let_go.subscribe();
         Box::pin(async move {
-            let keeping: Keeping<'_> = Box::pin(async move {
+            let keeping: Keeping<'a> = Box::pin(async move {
                 let open = let_go.wait_for(|open| open.contains(&place)).await;
                 drop(open.unwrap());
                 Ok(Vec::<EventId>::new())
@@ -264,20 +264,21 @@ fn later(why: StoreError) -> NotKept {
 }
 
 impl Keeper for Storing {
-    fn hand_over(&self, delivery: Delivery) -> Handing<'_> {
+    fn hand_over<'d, 'a: 'd>(&'a self, delivery: &'d mut Delivery) -> Handing<'d, 'a> {
         let mut batch = Batch::new();
-        for (name, piece) in delivery.pieces {
-            batch.set_mark(&format!("pieces/{name}"), piece).unwrap();
+        for (name, piece) in &delivery.pieces {
+            let name = format!("pieces/{name}");
+            batch.set_mark(&name, piece.clone()).unwrap();
         }
         for event in &delivery.events {
             batch.push("centreon", event, Some(WAIT_MAX * 10)).unwrap();
         }
-        if let Some(line) = delivery.line {
-            batch.stand_in(line);
+        if let Some(line) = &delivery.line {
+            batch.stand_in(line.clone());
         }
         Box::pin(async move {
             let promise = self.store.hand_over(batch).await.map_err(later)?;
-            let keeping: Keeping<'_> = Box::pin(async move {
+            let keeping: Keeping<'a> = Box::pin(async move {
                 promise.kept().await.map_err(later)?;
                 Ok(Vec::<EventId>::new())
             });

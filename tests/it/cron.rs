@@ -197,7 +197,7 @@ struct Shelf {
 }
 
 impl Keeper for Shelf {
-    fn hand_over(&self, delivery: Delivery) -> Handing<'_> {
+    fn hand_over<'d, 'a: 'd>(&'a self, delivery: &'d mut Delivery) -> Handing<'d, 'a> {
         Box::pin(async move {
             let mut full = self.full.lock().unwrap();
             if *full > 0 && !delivery.events.is_empty() {
@@ -208,8 +208,8 @@ impl Keeper for Shelf {
             let moments = delivery.events.iter().filter_map(at);
             let moments: Vec<String> = moments.map(|at: Value| at.to_plain()).collect();
             self.kept.send_modify(|kept| kept.extend(moments));
-            *self.memory.lock().unwrap() = delivery.memory;
-            let keeping: Keeping<'_> = Box::pin(async { Ok(Vec::<EventId>::new()) });
+            *self.memory.lock().unwrap() = delivery.memory.clone();
+            let keeping: Keeping<'a> = Box::pin(async { Ok(Vec::<EventId>::new()) });
             Ok(keeping)
         })
     }

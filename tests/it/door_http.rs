@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use serde_json::{Value as Json, json};
+use vigie::store::{Batch, Options, Store};
 
 use crate::house::{Answered, House, PATIENCE, Running, wait_for};
 use crate::wire::{Wire, post_head, say};
@@ -594,6 +595,22 @@ fn what_a_full_channel_dropped_is_shown_to_no_flow_after_a_restart() {
     let mut lines = crate::house::lines(&house.path("out/log"));
     lines.sort();
     assert_eq!(lines, ["4", "5", "6"]);
+}
+
+#[test]
+fn a_mark_of_a_channel_that_is_cut_short_is_an_error_and_not_nothing() {
+    for (mark, length) in [("dropped/alert", 16), ("looked/alert", 8)] {
+        for wrong in [0, 7, length - 1, length + 1] {
+            let house = house();
+            let store = Store::open(&house.path("data"), Options::default()).unwrap();
+            let mut batch = Batch::new();
+            batch.set_mark(mark, Some(vec![0; wrong])).unwrap();
+            store.commit_blocking(batch).unwrap();
+            drop(store);
+            let said = house.try_serve().err().unwrap_or_default();
+            assert!(said.contains(mark), "{mark} {wrong}: {said}");
+        }
+    }
 }
 
 #[test]

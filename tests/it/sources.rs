@@ -1,13 +1,16 @@
 //! Doors that channels open by themselves: read from their block, opened, watched, changed, closed.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value as Json;
 use tokio::runtime::Runtime;
 use vigie::event::{Incoming, Meta, Value};
+use vigie::pace::Pace;
 use vigie::server::Server;
 use vigie::source::{Context, Door, Opened, Plan, Source, Trouble};
 
@@ -82,6 +85,16 @@ fn every_mistake_in_a_block_is_told_with_its_place_and_advice() {
             "kind = \"cron\"\nname = \"a/b\"\nschedule = \"@daily\"",
             "6:8",
             "only letters, digits",
+        ),
+        (
+            "kind = \"cron\"\nschedule = \"@daily\"\nevents_per_second_max = 0",
+            "7:25",
+            "`events_per_second_max` must be a whole number from 1",
+        ),
+        (
+            "kind = \"cron\"\nschedule = \"@daily\"\nevents_per_second_max = \"10\"",
+            "7:25",
+            "`events_per_second_max` must be a whole number from 1",
         ),
         ("kind = \"snmp\"", "4:1", "missing field `listen`"),
         (
@@ -382,4 +395,30 @@ fn every_kind_that_is_written_is_in_the_list() {
             assert!(list.contains(&line), "{line} is not in ALL");
         }
     }
+}
+
+#[test]
+fn the_pace_of_a_source_is_kept_over_any_time_and_no_delivery_is_cut() {
+    let begin = Instant::now();
+    let at = |millis: u64| begin + Duration::from_millis(millis);
+    let pace = Pace::new(NonZeroU32::new(100).unwrap(), begin);
+    // a second's worth at once, then one each hundredth of a second
+    assert!((0..100).all(|_| pace.admits(1, begin)));
+    assert!(!pace.admits(1, begin) && !pace.admits(1, at(9)));
+    assert!(pace.admits(1, at(10)) && !pace.admits(1, at(10)));
+    assert!(pace.admits(50, at(600)) && !pace.admits(50, at(600)));
+    // nothing is saved up in a quiet hour
+    let later = 3_600_000;
+    assert!(pace.admits(100, at(later)) && !pace.admits(1, at(later)));
+    // a large one comes whole once nothing is owed, and makes the next wait for as long as it should
+    assert!(!pace.admits(1_000, at(later + 999)));
+    assert!(pace.admits(1_000, at(later + 1_000)));
+    assert!(!pace.admits(1, at(later + 1_000 + 9_000)));
+    assert!(pace.admits(1, at(later + 1_000 + 9_010)));
+    // as many as come in a hundred seconds, whoever tries how often
+    let (mut came, from) = (0, later + 60_000);
+    for millis in (0..100_000).step_by(3) {
+        came += u32::from(pace.admits(1, at(from + millis)));
+    }
+    assert!((10_000..=10_100).contains(&came), "{came}");
 }

@@ -270,6 +270,39 @@ fn repair_keeps_every_readable_event_and_says_what_it_could_not_keep() {
     assert!(most * 2 > rounds, "{most} of {rounds} were whole");
 }
 
+/// The engine's own checksums do not count in the raw file: only the row's tells.
+#[test]
+fn repair_takes_no_event_for_kept_that_the_disk_changed() {
+    let folder = TempDir::new().unwrap();
+    furnish(folder.path());
+    let all = |store: &Store| -> Vec<_> {
+        let one = |number| store.event(&id(&format!("alert/{number}"))).unwrap();
+        (1..=EVENTS).map(one).collect()
+    };
+    let store = open(folder.path());
+    let truth = all(&store);
+    drop(store);
+    let file = folder.path().join("tree/db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let (was, changed) = (b"event 42", b"event 43");
+    let places: Vec<usize> = (0..bytes.len() - was.len())
+        .filter(|at| bytes[*at..].starts_with(was))
+        .collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at..at + changed.len()].copy_from_slice(changed);
+    }
+    std::fs::write(&file, bytes).unwrap();
+    let done = repair(folder.path()).unwrap();
+    let kept = all(&open(folder.path()));
+    assert_eq!(kept[41], None, "{done:?}");
+    for (kept, truth) in kept.iter().zip(&truth).filter(|(kept, _)| kept.is_some()) {
+        assert_eq!(kept, truth, "{done:?}");
+    }
+    let lost = kept.iter().filter(|event| event.is_none()).count();
+    assert!(lost <= 2, "{lost} lost: {done:?}");
+}
+
 #[test]
 fn repair_puts_an_event_with_a_broken_body_aside() {
     let folder = TempDir::new().unwrap();

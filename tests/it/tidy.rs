@@ -102,7 +102,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("who may call", &["access", "listener"]),
     (
         "the event doors",
-        &["source/http", "source/asked", "intake", "doors", "post"],
+        &[
+            "source/http",
+            "source/asked",
+            "intake",
+            "doors",
+            "pace",
+            "post",
+        ],
     ),
     (
         "the server",
