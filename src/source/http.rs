@@ -159,6 +159,12 @@ impl From<Returned> for Refusal {
     }
 }
 
+/// What became of the events of a request.
+#[derive(serde::Serialize)]
+struct Kept {
+    ids: Vec<String>,
+}
+
 /// The routes by which events come in.
 pub fn router(door: Arc<Door>) -> Router {
     Router::new()
@@ -224,8 +230,8 @@ impl Door {
             .duplicates
             .get_or_create(&in_channel(&name))
             .inc_by(pushed.len() as u64 - new);
-        let ids: Vec<String> = pushed.iter().map(|event| event.id.to_string()).collect();
-        Ok((StatusCode::ACCEPTED, axum::Json(json!({ "ids": ids }))).into_response())
+        let ids = pushed.iter().map(|event| event.id.to_string()).collect();
+        Ok((StatusCode::ACCEPTED, axum::Json(Kept { ids })).into_response())
     }
 
     /// The name that a channel's tokens are for: that of the channel that will be used.

@@ -21,6 +21,8 @@ use super::room::Room;
 use super::shared::{Counters, Shared};
 use super::stop::{self, Stop};
 use super::summary::Summary;
+use super::taken::Taken;
+use super::tree::Way;
 
 /// Most events that one commit joins from several batches.
 pub const GROUP_EVENTS_MAX: usize = 512;
@@ -262,13 +264,13 @@ impl Committer {
             *survey = None;
         }
         let began = Instant::now();
-        if let Err(why) = self.write_durably(&planned) {
+        let written = self.write_durably(&planned);
+        let way = written.inspect_err(|why| {
             *survey = None;
             if let Some(tee) = tee.as_mut() {
                 tee.failed = Some(why.to_string());
             }
-            return Err(why);
-        }
+        })?;
         let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let counters = &shared.counters;
         Counters::add(&counters.sync_microseconds, waited);
@@ -277,15 +279,17 @@ impl Committer {
         if let Some(tee) = tee.as_mut() {
             tee.note(planned.summary.sequence, &planned.changes);
         }
-        shared.taken.follow(&planned.changes);
+        self.online.follow(&planned.changes);
+        let marks = Taken::marks(&planned.changes);
+        shared.engine.show(way, planned.changes)?;
+        shared.taken.follow(&marks);
         shared.publish(planned.summary, planned.heads);
         drop((survey, tee));
-        self.online.follow(&planned.changes);
         self.remove_unused(&planned.unused);
         Ok(())
     }
 
-    fn write_durably(&mut self, planned: &Planned) -> Result<(), StoreError> {
+    fn write_durably(&mut self, planned: &Planned) -> Result<Way, StoreError> {
         let shared = Arc::clone(&self.shared);
         self.meet(Point::BeforeApply)?;
         let sequence = planned.summary.sequence;
@@ -295,7 +299,7 @@ impl Committer {
         self.meet(Point::AfterSync)?;
         self.ledger.note(&entry_of(&planned.summary))?;
         self.meet(Point::BeforeAnswer)?;
-        shared.engine.show(way, &planned.changes)
+        Ok(way)
     }
 
     fn remove_unused(&self, unused: &[[u8; 32]]) {

@@ -166,10 +166,10 @@ impl Engine {
     }
 
     /// Shows readers a durable commit that was written this way.
-    pub(super) fn show(&self, way: Way, changes: &Changes) -> Result<(), StoreError> {
+    pub(super) fn show(&self, way: Way, changes: Changes) -> Result<(), StoreError> {
         match way {
             Way::Log => self.with(|tree| {
-                tree.hold(changes.clone());
+                tree.hold(changes);
                 Ok(())
             }),
             Way::Tree => Ok(()),

@@ -11,6 +11,8 @@ use crate::event::{Event, EventId, Incoming, Meta};
 
 /// Longest head; a longer meta goes with the body.
 pub(super) const HEAD_BYTES_MAX: usize = 1024;
+/// Room for a usual body, in bytes.
+const ROOM_BYTES: usize = 512;
 const MESSAGE_BYTES: usize = 32;
 const HAS_MESSAGE: u8 = 1;
 const META_WITH_BODY: u8 = 2;
@@ -23,13 +25,13 @@ pub(super) fn encode(
     let meta = encode_meta(&event.meta)?;
     let with_body = meta.len() + MESSAGE_BYTES + 16 > HEAD_BYTES_MAX;
     let flags = u8::from(message.is_some()) * HAS_MESSAGE + u8::from(with_body) * META_WITH_BODY;
-    let mut head = Writer::new();
+    let mut head = Writer::with_room(meta.len() + MESSAGE_BYTES + 16);
     head.raw(&event.meta.received_at.as_millisecond().to_be_bytes());
     head.byte(flags);
     if let Some(hash) = message.and_then(|key| key.last_chunk::<MESSAGE_BYTES>()) {
         head.raw(hash);
     }
-    let mut content = Writer::new();
+    let mut content = Writer::with_room(ROOM_BYTES);
     let place = if with_body { &mut content } else { &mut head };
     place.raw(&meta);
     content.byte(CODEC_VERSION).share().value(&event.body)?;

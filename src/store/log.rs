@@ -27,6 +27,8 @@ pub const LOGGED_BYTES_MAX: usize = 128 << 10;
 const MAGIC: [u8; 8] = *b"vigielog";
 /// Magic, length of what follows, its CRC32C.
 const HEAD_BYTES: usize = 16;
+/// Bytes of a row's lengths, roughly.
+const FRAME_BYTES: usize = 8;
 const REMOVED: u8 = 0;
 const KEPT: u8 = 1;
 
@@ -114,7 +116,7 @@ pub(super) fn weight(changes: &Changes) -> usize {
 }
 
 fn encode(sequence: u64, changes: &Changes) -> Vec<u8> {
-    let mut out = Writer::new();
+    let mut out = Writer::with_room(HEAD_BYTES + weight(changes) + changes.len() * FRAME_BYTES);
     out.raw(&MAGIC).raw(&[0; HEAD_BYTES - MAGIC.len()]);
     out.number(sequence).number(changes.len() as u64);
     for (key, row) in changes {

@@ -12,6 +12,8 @@ use super::keys::words;
 pub(super) const MAGIC: [u8; 3] = [0xD6, 0x9A, 0x01];
 /// Bytes of the checksum at a row's end.
 const CRC_BYTES: usize = 4;
+/// At most so many bytes of a row are neither key nor head nor content.
+const FRAME_BYTES: usize = 48;
 
 /// Content that lies in a file of its own: part of the file named by `hash`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +88,7 @@ pub(super) struct Row {
 
 /// The bytes of a row.
 pub(super) fn encode(sequence: u64, key: &[u8], stored: &Stored) -> Vec<u8> {
-    let mut out = Writer::new();
+    let mut out = Writer::with_room(key.len() + stored.weight() + FRAME_BYTES);
     out.raw(&MAGIC).number(sequence).bytes(key);
     out.bytes(&stored.head);
     match &stored.content {

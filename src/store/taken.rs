@@ -42,9 +42,14 @@ impl Taken {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what a commit changed.
-    pub(super) fn follow(&self, changes: &Changes) {
+    /// What of a commit [`Taken::follow`] wants to know.
+    pub(super) fn marks(changes: &Changes) -> Changes {
         let marks = changes.range(vec![keys::TAKEN]..vec![keys::TAKEN + 1]);
+        marks.map(|(key, row)| (key.clone(), row.clone())).collect()
+    }
+
+    /// Notes what a commit changed, once readers see it.
+    pub(super) fn follow(&self, marks: &Changes) {
         for (key, row) in marks {
             let Some((id, _)) = keys::split_number(key) else {
                 continue;

@@ -24,7 +24,7 @@ fn killed(texts: &[&str]) -> TempDir {
     let failpoints = Failpoints::new();
     let settling = Settling {
         bytes: usize::MAX,
-        after: Duration::from_hours(1),
+        after: Duration::from_secs(3_600),
     };
     let options = Options {
         failpoints: failpoints.clone(),

@@ -22,6 +22,14 @@ impl Writer {
         Writer::default()
     }
 
+    /// An empty record with room for so many bytes, where they are known roughly.
+    pub fn with_room(bytes: usize) -> Writer {
+        Writer {
+            out: Vec::with_capacity(bytes),
+            long: None,
+        }
+    }
+
     /// From here on what is long is written once. Only for records that are never compared with
     /// older ones: a journal's arguments are, by their hash.
     pub fn share(&mut self) -> &mut Self {
