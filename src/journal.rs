@@ -13,8 +13,10 @@ use crate::want::Want;
 
 pub use crate::entry::{Command, Continued, End, EndState, Entry, Forked, Outcome, Seen, Start};
 
-/// Commands after which a run is warned about in listings.
+/// Commands after which a run is called long, in its journal and in what is told of it.
 pub const COMMANDS_WARN: usize = 2_000;
+/// Commands after which its journal tells the way out.
+pub const COMMANDS_OFFER: usize = 4_000;
 /// Commands after which a run is stopped.
 pub const COMMANDS_MAX: usize = 20_000;
 /// Console bytes that are kept of one run; the newest stay.
@@ -184,6 +186,20 @@ impl Journal {
             .unwrap_or(0);
         let struck = |entry: &&Entry| matches!(entry, Entry::Strike(_, at) if *at >= position);
         self.entries[since..].iter().filter(struck).count()
+    }
+
+    /// Notes that the journal has become long, if it has since it had `before` commands.
+    pub fn note_length(&mut self, at: Timestamp, before: usize) {
+        let count = self.commands.len();
+        let passed = |limit: usize| before < limit && limit <= count;
+        let hint = match (passed(COMMANDS_WARN), passed(COMMANDS_OFFER)) {
+            (_, true) => "; `continue_as(state)` begins it anew",
+            (true, false) => "",
+            (false, false) => return,
+        };
+        let text =
+            format!("{count} commands are in the journal, and each step goes through them{hint}");
+        self.add(Entry::Note(at, text));
     }
 
     /// True if something was added that is not on disk.
