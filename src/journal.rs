@@ -19,6 +19,8 @@ pub const COMMANDS_WARN: usize = 2_000;
 pub const COMMANDS_OFFER: usize = 4_000;
 /// Commands after which a run is stopped.
 pub const COMMANDS_MAX: usize = 20_000;
+/// Bytes of a journal after which its run is stopped: each step has all of it in memory.
+pub const JOURNAL_BYTES_MAX: usize = 64 << 20;
 /// Console bytes that are kept of one run; the newest stay.
 pub const CONSOLE_BYTES_MAX: usize = 64 * 1024;
 /// `err.kind` of a cancellation.
@@ -34,6 +36,8 @@ pub struct Journal {
     outcomes: Vec<Option<usize>>,
     flushed: usize,
     last_record: Vec<u8>,
+    /// Of what is on disk; without notes, which others write.
+    bytes: usize,
 }
 
 impl Journal {
@@ -53,7 +57,12 @@ impl Journal {
         for record in records {
             let mut input = Reader::new(record);
             while !input.rest().is_empty() {
-                journal.add(Entry::read(&mut input)?);
+                let before = input.rest().len();
+                let entry = Entry::read(&mut input)?;
+                if !matches!(entry, Entry::Note(..)) {
+                    journal.bytes += before - input.rest().len();
+                }
+                journal.add(entry);
             }
         }
         journal.flushed = journal.entries.len();
@@ -84,7 +93,13 @@ impl Journal {
             outcomes: Vec::new(),
             flushed: 0,
             last_record: Vec::new(),
+            bytes: 0,
         }
+    }
+
+    /// True if the run has to stop, because it would not fit into memory one day.
+    pub fn is_too_large(&self) -> bool {
+        self.bytes > JOURNAL_BYTES_MAX
     }
 
     /// Adds an entry; it is on disk only after the next flush.
@@ -317,8 +332,12 @@ impl Journal {
     /// A value that cannot be kept: nested too deep.
     pub fn take_pending(&mut self) -> Result<Vec<u8>, CodecError> {
         let mut out = Writer::new();
-        for entry in &self.entries[self.flushed..] {
-            entry.write(&mut out)?;
+        for index in self.flushed..self.entries.len() {
+            let before = out.len();
+            self.entries[index].write(&mut out)?;
+            if !matches!(self.entries[index], Entry::Note(..)) {
+                self.bytes += out.len() - before;
+            }
         }
         self.flushed = self.entries.len();
         self.last_record = out.into_bytes();

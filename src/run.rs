@@ -204,6 +204,10 @@ impl Conductor {
             if work.seat.is_halted() {
                 return Err(Interrupted::Halted);
             }
+            if work.journal.is_too_large() {
+                let message = "the journal has more than 64 MiB; use `continue_as`".to_owned();
+                return Ok(Stage::End(EndState::Failed, message, Value::Null));
+            }
             let (end, asked) = self.think(work).await?;
             work.seat.unless_killed()?;
             match (end, asked) {

@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use vigie::blackbox::STRUCK_REST;
 use vigie::standin::{Mischief, Reply, Seen, Server};
 
-use crate::house::{House, Running, lines, wait_for};
+use crate::house::{House, PATIENCE, Running, lines, wait_for, wait_longer_for};
 
 /// Something on the network that flows act on.
 struct Target {
@@ -909,6 +909,33 @@ fn a_run_without_end_is_stopped_and_was_told_the_way_out() {
     assert!(
         run.to_string()
             .contains("`continue_as(state)` begins it anew")
+    );
+}
+
+#[test]
+fn a_run_whose_journal_would_fill_the_memory_is_stopped_also_after_a_kill() {
+    let body = "x".repeat(1_000_000);
+    let target = Target::answering(move |_| Reply::json(200, &json!({ "text": body })));
+    let house = house();
+    house.flow(
+        "alert/hoard",
+        &target.script("loop { http::get(\"TARGET\"); }"),
+    );
+    house.file("flows/alert/hoard.toml", PATIENT);
+    let server = house.serve();
+    server.push("alert", &json!({}));
+    target.wait(10);
+    server.kill();
+    let server = house.serve();
+    let why = wait_longer_for("the end", 3 * PATIENCE, || {
+        let dead = server.get("dead");
+        dead["dead"][0]["why"].as_str().map(str::to_owned)
+    });
+    assert_eq!(why, "the journal has more than 64 MiB; use `continue_as`");
+    assert!(
+        (30..=70).contains(&target.seen().len()),
+        "{}",
+        target.seen().len()
     );
 }
 
