@@ -33,7 +33,7 @@ pub(crate) enum Acted {
 
 /// How a pause ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waited {
+pub(crate) enum Waited {
     /// It was long enough.
     Enough,
     /// The run was cancelled meanwhile.
@@ -203,7 +203,11 @@ impl Conductor {
     }
 
     /// Lets time pass; further events for the run are noted meanwhile.
-    async fn wait(&self, work: &mut Work, wait: Duration) -> Result<Waited, Interrupted> {
+    pub(crate) async fn wait(
+        &self,
+        work: &mut Work,
+        wait: Duration,
+    ) -> Result<Waited, Interrupted> {
         if wait.is_zero() {
             return Ok(Waited::Enough);
         }

@@ -40,7 +40,7 @@ impl Conductor {
 
     /// Wakes a run to tell it that it is cancelled.
     async fn tell(&self, wait: &Wait, batch: Batch) -> Result<(), StoreError> {
-        let told = Cause::Failure(Conductor::cancelled("any"));
+        let told = Cause::Failure(Conductor::cancelled(wait.word()));
         match self.wake_with(wait, told, batch).await? {
             true => Ok(()),
             false => Err(StoreError::Lost {

@@ -300,6 +300,7 @@ impl Dispatcher {
             if journal.strikes_at(0) >= STRIKES_MAX {
                 mind.doomed.insert(run.event().number);
             }
+            self.conductor.blackbox.set_aside(run);
             return Ok(());
         }
         self.go_on(mind, flow, run).await

@@ -108,11 +108,45 @@ fn without_times(question: &Question) -> Vec<Value> {
     }
 }
 
-/// A question as a person reads it.
+/// A question as a person reads it, and as the script wrote it.
 pub fn show(question: &Question) -> String {
-    let arguments: Vec<String> = question.arguments.iter().map(Value::to_string).collect();
+    let arguments: Vec<String> = match (question.word.as_str(), question.arguments.as_slice()) {
+        ("any", [Value::List(handles)]) => {
+            let handles: Vec<String> = handles.iter().map(handle).collect();
+            vec![format!("[{}]", handles.join(", "))]
+        }
+        ("receive" | "watch", arguments) => arguments.iter().map(closure_or_value).collect(),
+        (_, arguments) => arguments.iter().map(Value::to_string).collect(),
+    };
     let text = format!("{}({})", question.word, arguments.join(", "));
     cut(text, SHOWN_CHARS_MAX)
+}
+
+/// What `on` or `after` gave, as a call of it.
+fn handle(handle: &Value) -> String {
+    let part = |name: &str| handle.get(name);
+    if let Some(lasting) = part("after") {
+        return format!("after({lasting})");
+    }
+    let Some(channel) = part("on") else {
+        return handle.to_string();
+    };
+    let fields = part("match").filter(|fields| **fields != Value::from([]));
+    let condition = part("condition").filter(|has| **has == Value::Bool(true));
+    let arguments = [
+        Some(channel.to_string()),
+        fields.map(Value::to_string),
+        condition.map(|_| CONDITION.to_owned()),
+    ];
+    let arguments: Vec<String> = arguments.into_iter().flatten().collect();
+    format!("on({})", arguments.join(", "))
+}
+
+fn closure_or_value(argument: &Value) -> String {
+    match argument {
+        Value::Text(text) if text == CONDITION => text.clone(),
+        argument => argument.to_string(),
+    }
 }
 
 fn cut(text: String, chars_max: usize) -> String {
@@ -260,6 +294,32 @@ mod tests {
             let (recorded, asked) = (question(old, &recorded), question(new, &asked));
             assert!(!same(&recorded, &asked), "{recorded:?} {asked:?}");
         }
+    }
+
+    #[test]
+    fn a_wait_is_shown_as_the_script_wrote_it() {
+        let on = |fields: Value, condition: bool| {
+            Value::from([
+                ("condition", Value::Bool(condition)),
+                ("match", fields),
+                ("on", Value::from("ack")),
+            ])
+        };
+        let after = Value::from([("after", Value::from("10m")), ("due", Value::Int(7))]);
+        let handles = vec![on(fields("a"), false), on(Value::from([]), true), after];
+        assert_eq!(
+            show(&question("any", &[Value::List(handles)])),
+            r#"any([on("ack", {"host":"a"}), on("ack", |event| …), after("10m")])"#
+        );
+        let watch = [
+            Value::from("ack"),
+            Value::from("1h"),
+            Value::from(CONDITION),
+        ];
+        assert_eq!(
+            show(&question("watch", &watch)),
+            r#"watch("ack", "1h", |event| …)"#
+        );
     }
 
     #[test]

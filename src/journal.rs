@@ -13,10 +13,14 @@ use crate::want::Want;
 
 pub use crate::entry::{Command, Continued, End, EndState, Entry, Forked, Outcome, Seen, Start};
 
-/// Commands after which a run is warned about in listings.
+/// Commands after which a run is called long, in its journal and in what is told of it.
 pub const COMMANDS_WARN: usize = 2_000;
+/// Commands after which its journal tells the way out.
+pub const COMMANDS_OFFER: usize = 4_000;
 /// Commands after which a run is stopped.
 pub const COMMANDS_MAX: usize = 20_000;
+/// Bytes of a journal after which its run is stopped: each step has all of it in memory.
+pub const JOURNAL_BYTES_MAX: usize = 64 << 20;
 /// Console bytes that are kept of one run; the newest stay.
 pub const CONSOLE_BYTES_MAX: usize = 64 * 1024;
 /// `err.kind` of a cancellation.
@@ -32,6 +36,8 @@ pub struct Journal {
     outcomes: Vec<Option<usize>>,
     flushed: usize,
     last_record: Vec<u8>,
+    /// Of what is on disk; without notes, which others write.
+    bytes: usize,
 }
 
 impl Journal {
@@ -51,7 +57,12 @@ impl Journal {
         for record in records {
             let mut input = Reader::new(record);
             while !input.rest().is_empty() {
-                journal.add(Entry::read(&mut input)?);
+                let before = input.rest().len();
+                let entry = Entry::read(&mut input)?;
+                if !matches!(entry, Entry::Note(..)) {
+                    journal.bytes += before - input.rest().len();
+                }
+                journal.add(entry);
             }
         }
         journal.flushed = journal.entries.len();
@@ -82,7 +93,13 @@ impl Journal {
             outcomes: Vec::new(),
             flushed: 0,
             last_record: Vec::new(),
+            bytes: 0,
         }
+    }
+
+    /// True if the run has to stop, because it would not fit into memory one day.
+    pub fn is_too_large(&self) -> bool {
+        self.bytes > JOURNAL_BYTES_MAX
     }
 
     /// Adds an entry; it is on disk only after the next flush.
@@ -184,6 +201,20 @@ impl Journal {
             .unwrap_or(0);
         let struck = |entry: &&Entry| matches!(entry, Entry::Strike(_, at) if *at >= position);
         self.entries[since..].iter().filter(struck).count()
+    }
+
+    /// Notes that the journal has become long, if it has since it had `before` commands.
+    pub fn note_length(&mut self, at: Timestamp, before: usize) {
+        let count = self.commands.len();
+        let passed = |limit: usize| before < limit && limit <= count;
+        let hint = match (passed(COMMANDS_WARN), passed(COMMANDS_OFFER)) {
+            (_, true) => "; `continue_as(state)` begins it anew",
+            (true, false) => "",
+            (false, false) => return,
+        };
+        let text =
+            format!("{count} commands are in the journal, and each step goes through them{hint}");
+        self.add(Entry::Note(at, text));
     }
 
     /// True if something was added that is not on disk.
@@ -301,8 +332,12 @@ impl Journal {
     /// A value that cannot be kept: nested too deep.
     pub fn take_pending(&mut self) -> Result<Vec<u8>, CodecError> {
         let mut out = Writer::new();
-        for entry in &self.entries[self.flushed..] {
-            entry.write(&mut out)?;
+        for index in self.flushed..self.entries.len() {
+            let before = out.len();
+            self.entries[index].write(&mut out)?;
+            if !matches!(self.entries[index], Entry::Note(..)) {
+                self.bytes += out.len() - before;
+            }
         }
         self.flushed = self.entries.len();
         self.last_record = out.into_bytes();

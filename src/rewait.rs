@@ -178,7 +178,7 @@ impl Conductor {
         if !cancelled {
             return self.settle_before(wait).await;
         }
-        let told = Cause::Failure(Conductor::cancelled("any"));
+        let told = Cause::Failure(Conductor::cancelled(wait.word()));
         if let Err(why) = self.wake(&wait, told).await {
             tracing::error!(run = %wait.run, "is woken after the next start: {why}");
         }

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::act::Acted;
 use crate::action::Services;
 use crate::backlog::Backlog;
-use crate::blackbox::{BlackBox, STRIKES_MAX};
+use crate::blackbox::{BlackBox, STRIKES_MAX, STRUCK_REST};
 use crate::broker::Origin;
 use crate::bundle::Script;
 use crate::channel::Channels;
@@ -204,6 +204,10 @@ impl Conductor {
             if work.seat.is_halted() {
                 return Err(Interrupted::Halted);
             }
+            if work.journal.is_too_large() {
+                let message = "the journal has more than 64 MiB; use `continue_as`".to_owned();
+                return Ok(Stage::End(EndState::Failed, message, Value::Null));
+            }
             let (end, asked) = self.think(work).await?;
             work.seat.unless_killed()?;
             match (end, asked) {
@@ -236,6 +240,16 @@ impl Conductor {
         }
     }
 
+    /// Lets a run that was struck rest, so that nobody is struck twice by bad luck alone, and what
+    /// kills the process leaves time to all others. What ends the rest early is met again by [`drive`](Self::drive).
+    pub(crate) async fn rest(&self, work: &mut Work) {
+        let journal = &work.journal;
+        let known = journal.command_count() as u64;
+        if journal.strikes_at(known) > 0 || self.blackbox.was_set_aside(&journal.run) {
+            let _ = self.wait(work, STRUCK_REST).await;
+        }
+    }
+
     /// One step on a thinking thread.
     async fn think(&self, work: &mut Work) -> Result<(StepEnd, Asked), Interrupted> {
         let (answer, thought) = oneshot::channel();
@@ -263,6 +277,8 @@ impl Conductor {
         let (end, replay) = thought.await.map_err(|_| Interrupted::Engine)?;
         self.metrics.steps.inc();
         work.journal = replay.journal;
+        let before = usize::try_from(position).unwrap_or(usize::MAX);
+        work.journal.note_length(self.clock.now(), before);
         Ok((end, replay.asked))
     }
 
@@ -297,6 +313,8 @@ impl Conductor {
         let run = work.journal.run.clone();
         match state {
             EndState::Done => tracing::debug!(%run, "done"),
+            EndState::Cancelled if message.is_empty() => tracing::info!(%run, "cancelled"),
+            EndState::Cancelled => tracing::info!(%run, "{message}"),
             _ => tracing::error!(%run, state = state.word(), "{message}"),
         }
         work.journal.add(Entry::End(End {

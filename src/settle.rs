@@ -52,7 +52,7 @@ impl Conductor {
                 Entered::Waits => return self.entered(&wait),
                 Entered::Behind => {}
                 Entered::Cancelled => {
-                    let told = Cause::Failure(Conductor::cancelled("any"));
+                    let told = Cause::Failure(Conductor::cancelled(wait.word()));
                     return self.wake_or_tell(&wait, told).await;
                 }
             }

@@ -288,6 +288,16 @@ impl Wait {
         self.run.event().number == 0
     }
 
+    /// The word that a script waits with.
+    pub fn word(&self) -> &'static str {
+        match self.form {
+            Form::Sleep => "sleep",
+            Form::Receive => "receive",
+            Form::Watch => "watch",
+            Form::Any => "any",
+        }
+    }
+
     /// As a person reads it: `watch alert {"host":"web01"}, until 2026-11-20T12:00:00Z`.
     pub fn describe(&self) -> String {
         let verb = match self.form {

@@ -160,7 +160,8 @@ fn cell(column: &str, value: &Json) -> String {
     };
     match column {
         "version" => text.chars().take(12).collect(),
-        column if column.ends_with("at") => local(&text),
+        "waits_for" => text.split(' ').map(local).collect::<Vec<_>>().join(" "),
+        column if column.ends_with("at") || column == "since" => local(&text),
         _ => text,
     }
 }

@@ -121,6 +121,13 @@ fn run(story: &Json, indent: &str) {
     }
 }
 
+/// When a handle of `after` comes true.
+fn due(handle: &Json) -> String {
+    let millisecond = handle["due"].as_i64().unwrap_or_default();
+    let moment = jiff::Timestamp::from_millisecond(millisecond).unwrap_or_default();
+    local(&moment.to_string())
+}
+
 fn entry_line(entry: &Json) -> String {
     let at = entry["at"]
         .as_str()
@@ -130,6 +137,12 @@ fn entry_line(entry: &Json) -> String {
         "start" => format!("{at}begins"),
         "command" => match &entry["answer"] {
             Json::Null => format!("{at}#{} {}", entry["number"], text(&entry["asked"])),
+            answer if answer["due"].is_i64() && answer["after"].is_string() => format!(
+                "{at}#{} {} → {}",
+                entry["number"],
+                text(&entry["asked"]),
+                due(answer)
+            ),
             answer => format!(
                 "{at}#{} {} → {answer}",
                 entry["number"],

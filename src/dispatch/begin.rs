@@ -108,6 +108,8 @@ impl Dispatcher {
                 // An error means that the run before has ended, which is what was waited for.
                 let _ = before.await;
             }
+            // It takes nobody's place meanwhile.
+            conductor.rest(&mut work).await;
             let Ok(permit) = at_once.acquire_owned().await else {
                 return;
             };

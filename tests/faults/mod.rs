@@ -11,6 +11,7 @@ mod crowd;
 pub mod disk;
 mod kill;
 mod log;
+mod offline;
 mod secret;
 mod storm;
 mod target;

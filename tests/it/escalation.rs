@@ -1,13 +1,20 @@
 //! The flow that the README begins with, on the real server: its three endings, with stand-ins for
-//! Redmine and PagerDuty, and with a real Redmine. Its cases in virtual time are tried by `shipped`.
+//! Redmine and PagerDuty, and with a real Redmine; as it stands, in virtual time, in this process. Its
+//! cases, without any target, are tried by `shipped`.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use tokio::runtime::{Builder, Runtime};
+use vigie::clock::Clock;
+use vigie::event::Value;
 use vigie::standin::redmine::KEY;
 use vigie::standin::{PagerDuty, Redmine};
 
 use crate::house::{House, Running, wait_for};
 use crate::peers::redmine::{self as real, OPSBOT_KEY};
+use crate::rig::{Life, Rig};
 
 const FLOW: &str = include_str!("../../examples/escalation/flows/alert/open_ticket.rhai");
 const RUN: &str = "alert/1/open_ticket";
@@ -176,6 +183,116 @@ fn a_real_redmine_has_one_ticket_that_is_closed_on_recovery() {
         "{tickets:?}"
     );
     assert_eq!(targets.states().1, ["resolved"]);
+}
+
+const BEGUN: i64 = 1_800_000_000;
+const MINUTE: u64 = 60;
+const DAY: u64 = 24 * 60 * MINUTE;
+
+/// The flow as it stands, with both stand-ins, in virtual time; its ticket is open.
+struct Virtual {
+    rig: Rig,
+    life: Option<Life>,
+}
+
+impl Virtual {
+    fn with_a_ticket() -> Virtual {
+        let begun = Timestamp::from_second(BEGUN).unwrap();
+        let rig = Rig::at(Clock::virtual_at(begun));
+        rig.flow("open_ticket", FLOW, "");
+        let life = rig.live(None);
+        assert!(life.attend(&rig));
+        let house = Virtual {
+            rig,
+            life: Some(life),
+        };
+        house.tell("alert", alert("web01", "PROBLEM"));
+        house.lies(Some(10 * MINUTE), "ack");
+        assert_eq!(house.states(), (vec![false], vec![]));
+        house
+    }
+
+    fn life(&self) -> &Life {
+        self.life.as_ref().unwrap()
+    }
+
+    fn tell(&self, channel: &str, body: Json) {
+        assert!(self.life().tell(channel, Value::from_json(body)));
+    }
+
+    /// Waits until the run waits for a channel, and until so many seconds after the beginning.
+    fn lies(&self, until: Option<u64>, channel: &str) {
+        let run = RUN.parse().unwrap();
+        wait_for(&format!("a wait for {channel} until {until:?}"), || {
+            let wait = self.life().conductor.waits.of(&run)?;
+            let due = wait.alarm.map(|alarm| alarm.due.as_second() - BEGUN);
+            let wants = wait.wants.iter().any(|want| want.channel == channel);
+            (wants && due == until.map(|until| until as i64)).then_some(())
+        });
+    }
+
+    /// It is so many seconds after the beginning.
+    fn at(&self, seconds: u64) {
+        let begun = Timestamp::from_second(BEGUN).unwrap();
+        self.rig.clock.set(begun + Duration::from_secs(seconds));
+        self.life().conductor.alarms.notify_one();
+    }
+
+    fn restart(&mut self) {
+        self.life.take().unwrap().end();
+        let life = self.rig.live(None);
+        assert!(life.attend(&self.rig));
+        self.life = Some(life);
+    }
+
+    /// Which tickets are closed, and how it stands with each page.
+    fn states(&self) -> (Vec<bool>, Vec<&'static str>) {
+        let tickets = self.rig.tickets.issues().into_iter();
+        let pages = self.rig.pager.alerts().into_iter();
+        (
+            tickets.map(|issue| issue.is_closed()).collect(),
+            pages.map(|alert| alert.state).collect(),
+        )
+    }
+
+    fn ends_with(mut self, states: (Vec<bool>, Vec<&'static str>)) {
+        wait_for("the end", || self.life().ended(RUN).then_some(()));
+        let journal = self.life().run(RUN).unwrap();
+        assert_eq!(journal.end().unwrap().state.word(), "done");
+        assert_eq!(self.states(), states);
+        self.life.take().unwrap().end();
+    }
+}
+
+#[test]
+fn in_virtual_time_nobody_takes_it_so_it_is_paged_and_closed_on_recovery_after_weeks() {
+    let mut house = Virtual::with_a_ticket();
+    house.at(10 * MINUTE - 1);
+    house.restart();
+    house.lies(Some(10 * MINUTE), "ack");
+    assert_eq!(house.states(), (vec![false], vec![]), "a second too early");
+    house.at(10 * MINUTE);
+    house.lies(Some(10 * MINUTE + 30 * DAY), "alert");
+    assert_eq!(house.states(), (vec![false], vec!["triggered"]));
+    house.at(29 * DAY);
+    house.restart();
+    house.tell("alert", alert("web02", "OK"));
+    house.tell("ack", json!({ "key": "web01/disk" }));
+    house.tell("alert", alert("web01", "OK"));
+    house.ends_with((vec![true], vec!["resolved"]));
+}
+
+#[test]
+fn in_virtual_time_who_acknowledges_is_not_paged_and_a_month_without_recovery_closes_it() {
+    let house = Virtual::with_a_ticket();
+    house.at(9 * MINUTE);
+    house.tell("ack", json!({ "key": "web02/disk" }));
+    house.tell("ack", json!({ "key": "web01/disk", "by": "marie" }));
+    house.lies(Some(9 * MINUTE + 30 * DAY), "alert");
+    house.at(11 * MINUTE);
+    assert_eq!(house.states(), (vec![false], vec![]));
+    house.at(9 * MINUTE + 30 * DAY);
+    house.ends_with((vec![true], vec![]));
 }
 
 #[test]

@@ -547,6 +547,40 @@ fn a_run_that_failed_was_retried_or_began_anew_is_replayed_as_it_went() {
 }
 
 #[test]
+fn runs_that_people_cancelled_killed_moved_and_forked_differ_in_nothing() {
+    let house = house();
+    let script = r#"file::append("log", `first ${event.n}`);
+        try { watch("ack", #{ n: event.n }, "1h"); } catch (err) { file::append("log", err.kind); }
+        file::append("log", `last ${event.n}`);"#;
+    house.flow("alert/odd", script);
+    let server = house.serve();
+    for n in 1..=4 {
+        server.push("alert", &json!({ "n": n }));
+        waits_for(&server, &format!("alert/{n}/odd"), "watch ack");
+    }
+    house.file("new.rhai", &script.replace("1h", "2h"));
+    let verbs: [&[&str]; 4] = [
+        &["cancel", "alert/1/odd"],
+        &["kill", "alert/2/odd"],
+        &["upgrade", "new.rhai", "--flow", "alert/odd"],
+        &["fork", "alert/4/odd", "--at", "1"],
+    ];
+    for verb in verbs {
+        let said = server.verb(verb);
+        assert!(said.status.success(), "{}", stderr(&said));
+    }
+    for n in 3..=4 {
+        server.push("ack", &json!({ "n": n }));
+    }
+    for run in ["alert/1/odd", "alert/2/odd", "alert/3/odd", "alert/4/odd~2"] {
+        server.ended(run);
+    }
+    let own = ["replay", "--flow", "flows/alert/odd.rhai"];
+    let said = server.verb(&own);
+    assert_eq!(stdout(&said), "0 of 4 events differ\n", "{}", stderr(&said));
+}
+
+#[test]
 fn where_nobody_knows_what_comes_of_an_action_the_comparison_ends_and_says_so() {
     let house = house();
     let script = r#"file::append("log", "first"); sleep("1ms"); file::append("log", "last");"#;

@@ -78,18 +78,26 @@ fn a_sleep_inside_a_sort_that_is_the_last_word_is_slept() {
 #[test]
 fn a_char_and_bytes_keep_their_type_through_a_wait_and_a_restart() {
     let script = r#"
-        let c = "xyz"[1];
-        let bytes = "raw".to_blob();
-        emit("ack", #{ c: c, bytes: bytes, n: -1 });
+        if carried() == () {
+            continue_as(#{ c: "xyz"[1], bytes: "raw".to_blob(), i: 1, f: 1.0, none: () });
+        }
+        let carried = carried();
+        emit("ack", carried + #{ n: -1 });
         let seen = watch("ack", #{ n: -1 });
-        sleep("1ms");
+        state::set("kept", seen);
         watch("ack", #{ n: 0 });
-        [type_of(c), type_of(seen.c), type_of(bytes), seen.bytes.len()].map(|x| `${x}`)
+        let kept = state::get("kept");
+        let told = "";
+        for one in [carried, seen, kept] {
+            told += `${type_of(one.c)} ${one.c == 'y'} ${type_of(one.bytes)} ${one.bytes.text()} `
+                + `${type_of(one.i)} ${type_of(one.f)} ${type_of(one.none)}, `;
+        }
+        print(told);
     "#;
     let run = ends_with(script, 1);
     assert_eq!(run["state"], "done", "{run:#}");
-    let shown = run.to_string();
-    assert!(shown.contains("char"), "{run:#}");
+    let each = "char true blob raw i64 f64 (), ";
+    assert_eq!(run["console"], json!([each.repeat(3)]), "{run:#}");
 }
 
 #[test]

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
-use vigie::action::Services;
 use vigie::action::redmine::{self, Named};
+use vigie::action::{Services, pagerduty};
 use vigie::attendance::Attendance;
 use vigie::backlog::Backlog;
 use vigie::blackbox::BlackBox;
@@ -28,7 +28,7 @@ use vigie::journal::Journal;
 use vigie::metrics::Metrics;
 use vigie::run::Conductor;
 use vigie::standin::redmine::KEY;
-use vigie::standin::{Redmine, Reply, Seen, Server};
+use vigie::standin::{PagerDuty, Redmine, Reply, Seen, Server};
 use vigie::store::{Failpoints, Mishap, Options, Point, Store};
 use vigie::thinkers::Thinkers;
 use vigie::versions::Versions;
@@ -38,7 +38,7 @@ use crate::house::{PATIENCE, wait_for};
 
 /// Channels that every rig has.
 const CHANNELS: &[&str] = &[
-    "alert", "audit", "jobs", "mixed", "never", "signal", "unrouted",
+    "ack", "alert", "audit", "jobs", "mixed", "never", "signal", "unrouted",
 ];
 /// The moments of a commit.
 pub const POINTS: [Point; 4] = [
@@ -55,6 +55,8 @@ pub struct Rig {
     target: Server,
     /// A Redmine.
     pub tickets: Redmine,
+    /// A PagerDuty.
+    pub pager: PagerDuty,
     /// The time, if it is the test's.
     pub clock: Clock,
     folder: TempDir,
@@ -88,12 +90,15 @@ impl Rig {
         let target = outside.block_on(Server::start(answer)).unwrap();
         let tickets = outside.block_on(Redmine::start()).unwrap();
         let folder = tempfile::tempdir().unwrap();
+        let pager = outside.block_on(PagerDuty::start()).unwrap();
         std::fs::write(folder.path().join("key"), KEY).unwrap();
+        std::fs::write(folder.path().join("routing"), "0123456789abcdef".repeat(2)).unwrap();
         let thinkers = Thinkers::start(Engine::new(host::words())).unwrap();
         Rig {
             outside,
             target,
             tickets,
+            pager,
             clock,
             folder,
             thinkers,
@@ -151,8 +156,15 @@ impl Rig {
             ..redmine::Settings::default()
         };
         let redmine = redmine::Service::prepare(settings, self.folder.path()).unwrap();
+        let settings = pagerduty::Settings {
+            endpoint: self.pager.url(),
+            routing_key_file: Some("routing".into()),
+            ..pagerduty::Settings::default()
+        };
+        let pagerduty = pagerduty::Service::prepare(settings, self.folder.path()).unwrap();
         Services {
             redmine: Some(redmine),
+            pagerduty: Some(pagerduty),
             ..Services::default()
         }
     }

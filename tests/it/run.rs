@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use tokio::runtime::Runtime;
+use vigie::blackbox::STRUCK_REST;
 use vigie::standin::{Mischief, Reply, Seen, Server};
 
-use crate::house::{House, Running, lines, wait_for};
+use crate::house::{House, PATIENCE, Running, lines, wait_for, wait_longer_for};
 
 /// Something on the network that flows act on.
 struct Target {
@@ -750,6 +751,228 @@ fn a_run_that_was_struck_once_is_done() {
     let server = house.serve();
     assert_eq!(server.ended("alert/1/hard")["state"], "done");
     assert_eq!(lines(&house.path("out/note")), ["1"]);
+}
+
+/// A process that died while this run thought, whose `position` commands were on disk; then it goes
+/// on, and how long that took.
+fn time_after_a_strike(house: &House, position: usize, go_on: impl Fn(&Running<'_>)) -> Duration {
+    let slot = format!("{position} alert/1/light\n");
+    house.file("data/blackbox", &slot);
+    let server = house.serve();
+    let began = Instant::now();
+    go_on(&server);
+    let run = server.ended("alert/1/light");
+    assert_eq!(run["state"], "done", "{run}");
+    assert!(run.to_string().contains("the process died"), "{run}");
+    began.elapsed()
+}
+
+#[test]
+fn a_run_that_was_struck_rests_before_it_thinks_again() {
+    let house = house();
+    house.channel("ack", "");
+    house.flow("alert/light", "watch(\"ack\");");
+    let server = house.serve();
+    server.push("alert", &json!({}));
+    wait_for("the wait", || {
+        server.run("alert/1/light")["waits_for"]
+            .is_string()
+            .then_some(())
+    });
+    server.kill();
+    let took = time_after_a_strike(&house, 1, |server| {
+        server.push("ack", &json!({}));
+    });
+    assert!(took >= STRUCK_REST, "{took:?}");
+}
+
+#[test]
+fn a_run_that_rests_takes_nobodys_place() {
+    let house = house();
+    house.channel("ack", "");
+    house.flow(
+        "alert/light",
+        r#"if event.n == 1 { watch("ack"); } file::append("note", `${event.n}`);"#,
+    );
+    house.file("flows/alert/light.toml", "runs_at_once_max = 1");
+    let server = house.serve();
+    server.push("alert", &json!({ "n": 1 }));
+    wait_for("the wait", || {
+        let run = server.run("alert/1/light");
+        run["waits_for"].is_string().then_some(())
+    });
+    server.kill();
+    time_after_a_strike(&house, 1, |server| {
+        server.push("ack", &json!({}));
+        server.push("alert", &json!({ "n": 2 }));
+    });
+    assert_eq!(lines(&house.path("out/note")), ["2", "1"]);
+}
+
+#[test]
+fn a_run_that_was_struck_before_it_was_on_disk_rests_too() {
+    let house = house();
+    house.flow("alert/light", "1");
+    let server = house.serve();
+    assert!(server.verb(&["pause", "alert/light"]).status.success());
+    server.push("alert", &json!({}));
+    server.kill();
+    let took = time_after_a_strike(&house, 0, |server| {
+        assert!(server.verb(&["resume", "alert/light"]).status.success());
+    });
+    assert!(took >= STRUCK_REST, "{took:?}");
+}
+
+// runs that are at work for long
+
+/// A target that is away, and is well where something is undone.
+fn well_where_undone() -> Target {
+    Target::answering(|seen| match seen.path.as_str() {
+        "/away" => Reply::empty(503),
+        _ => Reply::json(200, &json!({})),
+    })
+}
+
+#[test]
+fn a_run_whose_action_is_tried_again_and_again_can_be_killed_for_good() {
+    let (house, target) = (house(), well_where_undone());
+    let script = r#"try { http::put("TARGET/away", #{ json: 1 }); } catch { http::put("TARGET/undo", #{ json: 1 }); }"#;
+    house.flow("alert/away", &target.script(script));
+    let server = house.serve();
+    server.push("alert", &json!({}));
+    target.wait(2);
+    let killed = server.verb(&["kill", "alert/1/away"]);
+    assert!(killed.status.success(), "{killed:?}");
+    let run = server.ended("alert/1/away");
+    let end = (&run["state"], &run["message"]);
+    assert_eq!(end, (&json!("cancelled"), &json!("killed by a person")));
+    assert_eq!(run["tries"], Json::Null);
+    let key = |seen: &Seen| seen.header("idempotency-key").unwrap().to_owned();
+    let first = key(&target.seen()[0]);
+    let tries = || {
+        target
+            .seen()
+            .iter()
+            .filter(|seen| key(seen) == first)
+            .count()
+    };
+    let before = tries();
+    server.kill();
+    let server = house.serve();
+    server.push("alert", &json!({}));
+    target.wait(before + 3);
+    assert_eq!(tries(), before, "somebody still tries");
+    assert!(target.seen().iter().all(|seen| seen.path == "/away"));
+}
+
+#[test]
+fn a_run_whose_action_is_tried_again_and_again_can_be_cancelled_and_tidies_up() {
+    let (house, target) = (house(), well_where_undone());
+    let script = r#"try { http::put("TARGET/away", #{ json: 1 }); } catch (err) {
+            file::append("note", `${err.kind} ${err.verb}`);
+            http::put("TARGET/undo", #{ json: 1 });
+        }
+        sleep("1ms");
+        file::append("note", "undone");"#;
+    house.flow("alert/away", &target.script(script));
+    let server = house.serve();
+    server.push("alert", &json!({}));
+    target.wait(2);
+    assert!(server.verb(&["cancel", "alert/1/away"]).status.success());
+    assert_eq!(server.ended("alert/1/away")["state"], "cancelled");
+    assert_eq!(
+        lines(&house.path("out/note")),
+        ["cancelled http::put", "undone"]
+    );
+    let undone = target
+        .seen()
+        .iter()
+        .filter(|seen| seen.path == "/undo")
+        .count();
+    assert_eq!(undone, 1);
+    assert!(!server.log().contains("ERROR"), "{}", server.log());
+}
+
+#[test]
+fn a_run_without_end_is_stopped_and_was_told_the_way_out() {
+    let house = house();
+    house.flow("alert/busy", "loop { now(); }");
+    house.file("flows/alert/busy.toml", PATIENT);
+    let server = house.serve();
+    server.push("alert", &json!({}));
+    let run = server.ended("alert/1/busy");
+    let message = "the journal has 20,000 commands; use `continue_as`";
+    assert_eq!(
+        (&run["state"], &run["message"]),
+        (&json!("failed"), &json!(message))
+    );
+    assert!(
+        run.to_string()
+            .contains("`continue_as(state)` begins it anew")
+    );
+}
+
+#[test]
+fn a_run_whose_journal_would_fill_the_memory_is_stopped_also_after_a_kill() {
+    let body = "x".repeat(1_000_000);
+    let target = Target::answering(move |_| Reply::json(200, &json!({ "text": body })));
+    let house = house();
+    house.flow(
+        "alert/hoard",
+        &target.script("loop { http::get(\"TARGET\"); }"),
+    );
+    house.file("flows/alert/hoard.toml", PATIENT);
+    let server = house.serve();
+    server.push("alert", &json!({}));
+    target.wait(10);
+    server.kill();
+    let server = house.serve();
+    let why = wait_longer_for("the end", 3 * PATIENCE, || {
+        let dead = server.get("dead");
+        dead["dead"][0]["why"].as_str().map(str::to_owned)
+    });
+    assert_eq!(why, "the journal has more than 64 MiB; use `continue_as`");
+    assert!(
+        (30..=70).contains(&target.seen().len()),
+        "{}",
+        target.seen().len()
+    );
+}
+
+#[test]
+fn a_long_journal_says_so_once() {
+    let house = house();
+    house.channel("ack", "");
+    let script = "for i in 0..1999 { now(); } watch(\"ack\"); watch(\"ack\"); for i in 0..1998 { now(); } watch(\"ack\");";
+    house.flow("alert/long", script);
+    house.file("flows/alert/long.toml", PATIENT);
+    let server = house.serve();
+    server.push("alert", &json!({}));
+    let notes = |server: &Running<'_>, commands: usize| {
+        wait_for("the next wait", || {
+            let run = server.run("alert/1/long");
+            let journal = run["journal"].as_array()?;
+            let asked = journal
+                .iter()
+                .filter(|entry| entry["what"] == "command")
+                .count();
+            let notes = journal.iter().filter(|entry| entry["what"] == "note");
+            let notes: Vec<String> = notes
+                .map(|note| note["text"].as_str().unwrap().to_owned())
+                .collect();
+            let lies = asked == commands && run["waits_for"].is_string();
+            lies.then_some((run["long"] == true, notes))
+        })
+    };
+    let long = "2000 commands are in the journal, and each step goes through them";
+    assert_eq!(notes(&server, 2_000), (true, vec![long.to_owned()]));
+    server.kill();
+    let server = house.serve();
+    server.push("ack", &json!({}));
+    assert_eq!(notes(&server, 2_001).1.len(), 1);
+    server.push("ack", &json!({}));
+    let longer = "4000 commands are in the journal, and each step goes through them; `continue_as(state)` begins it anew";
+    assert_eq!(notes(&server, 4_000).1, [long, longer]);
 }
 
 // secrets

@@ -342,6 +342,17 @@ fn lived(script: &str, nth: Option<u64>) -> (Vec<String>, bool) {
     let end = format!("{} {} {}", end.state.word(), end.message, end.value);
     life.end();
     let mut told = told(&journal, &end.replace(&rig.url(), "TARGET"));
+    // What a target answered has its own time and its own numbers.
+    let is_action = |line: &String| {
+        let of = line.split(" = ").next().and_then(|of| of.parse().ok());
+        let command = of.and_then(|of| journal.command(of));
+        command.is_some_and(|command| command.question.word.contains("::"))
+    };
+    for line in told.iter_mut().filter(|line| is_action(line)) {
+        let of = line.split(" = ").next().unwrap_or_default().to_owned();
+        let well = line.contains(" = Ok(");
+        *line = format!("{of} = {well}");
+    }
     // Each rig has its own target, on a port of its own.
     told.iter_mut()
         .for_each(|line| *line = line.replace(&rig.url(), "TARGET"));
@@ -354,14 +365,9 @@ fn a_kill_at_any_commit_leaves_the_same_journal() {
     let mut runner = seeded(if long { 60 } else { 2 });
     let ran = runner.run(&script(), |script| {
         let (expected, _) = lived(&script, None);
-        let same = |found: &str| found.split(" = ").next().map(str::to_owned);
         for nth in 1..if long { 200 } else { 40 } {
             let (found, unhurt) = lived(&script, Some(nth));
-            let (one, other): (Vec<_>, Vec<_>) = (
-                expected.iter().map(|line| same(line)).collect(),
-                found.iter().map(|line| same(line)).collect(),
-            );
-            prop_assert_eq!(one, other, "{}, commit {}", script, nth);
+            prop_assert_eq!(&expected, &found, "{}, commit {}", script, nth);
             if unhurt {
                 break;
             }

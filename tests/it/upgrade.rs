@@ -75,6 +75,28 @@ fn a_fork_goes_on_where_its_run_was_cut_and_does_nothing_twice() {
 }
 
 #[test]
+fn a_fork_has_the_chance_and_the_time_of_the_run_that_it_goes_on_from() {
+    let house = house();
+    house.flow(
+        "alert/chance",
+        r#"let chance = `${uuid()} ${random(1000000)} ${now()}`;
+           file::append("log", chance);
+           watch("ack");
+           file::append("log", chance);"#,
+    );
+    let server = house.serve();
+    server.push("alert", &json!({}));
+    asleep(&server, "alert/1/chance");
+    let forked = server.verb(&["fork", "alert/1/chance", "--at", "4"]);
+    assert!(forked.status.success(), "{}", stderr(&forked));
+    asleep(&server, "alert/1/chance~2");
+    server.push("ack", &json!({}));
+    assert_eq!(server.ended("alert/1/chance~2")["state"], "done");
+    let said = written(&house, 2);
+    assert_eq!(said[0], said[1]);
+}
+
+#[test]
 fn nothing_that_waits_is_left_of_a_run_that_was_forked() {
     let house = house();
     house.flow("alert/two", TWO_NOTES);

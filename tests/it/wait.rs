@@ -195,7 +195,7 @@ fn a_cancelled_run_tidies_up_once() {
     let house = house();
     house.flow(
         "alert/long",
-        r#"try { sleep("30d"); } catch (err) { file::append("log", err.kind); sleep("20ms"); }
+        r#"try { sleep("30d"); } catch (err) { file::append("log", `${err.verb} ${err.kind}`); sleep("20ms"); }
            file::append("log", "tidy");"#,
     );
     let server = house.serve();
@@ -204,7 +204,7 @@ fn a_cancelled_run_tidies_up_once() {
     let said = server.verb(&["cancel", "alert/1/long"]);
     assert!(said.status.success(), "{said:?}");
     assert_eq!(server.ended("alert/1/long")["state"], "cancelled");
-    assert_eq!(written(&house, 2), ["cancelled", "tidy"]);
+    assert_eq!(written(&house, 2), ["sleep cancelled", "tidy"]);
     assert!(!server.verb(&["cancel", "alert/1/long"]).status.success());
 }
 

@@ -101,6 +101,16 @@ impl Writer {
         Ok(self)
     }
 
+    /// How many bytes were written so far.
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// True if nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
     /// A map of values, sorted by name.
     ///
     /// # Errors
