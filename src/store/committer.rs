@@ -124,7 +124,7 @@ impl Committer {
 
     /// When the tree is to take over what is in the log.
     fn settle_at(&self) -> Option<Instant> {
-        let (bytes, since) = self.shared.engine.load()?;
+        let (bytes, since) = self.shared.engine.unsettled()?;
         let settling = &self.options.settling;
         match bytes < settling.bytes {
             true => Some(since + settling.after),

@@ -177,8 +177,8 @@ impl Engine {
     }
 
     /// Bytes of the commits that the tree does not have yet, and since when; `None` if it has all.
-    pub(super) fn load(&self) -> Option<(usize, Instant)> {
-        self.with(|tree| Ok(tree.load())).ok().flatten()
+    pub(super) fn unsettled(&self) -> Option<(usize, Instant)> {
+        self.with(|tree| Ok(tree.unsettled())).ok().flatten()
     }
 
     /// The tree takes over everything that is only in the log, durably.

@@ -140,13 +140,13 @@ impl Tree {
     }
 
     /// Bytes of the commits that the tree does not have yet, and since when; `None` if it has all.
-    pub(super) fn load(&self) -> Option<(usize, Instant)> {
+    pub(super) fn unsettled(&self) -> Option<(usize, Instant)> {
         self.held().load()
     }
 
     /// The tree takes everything, at once, and the log begins again.
     pub(super) fn settle(&self) -> Result<(), StoreError> {
-        if self.load().is_none() {
+        if self.unsettled().is_none() {
             return Ok(());
         }
         self.apply(self.held().rows())?;
