@@ -30,7 +30,6 @@ use crate::host;
 use crate::intake::Intake;
 use crate::journal::{Entry, Journal};
 use crate::listener::{self, Listener};
-use crate::memory;
 use crate::metrics::Metrics;
 use crate::patrol;
 use crate::run::Conductor;
@@ -95,7 +94,6 @@ impl Server {
         let mut tasks = begin_tasks(&state, listener, intake, &stopping);
         tasks.extend(going_on);
         patrol::begin(&state, working, stopping);
-        memory::give_back();
         tracing::info!(%address, "ready");
         Ok(Server {
             address,

@@ -19,7 +19,6 @@ use crate::connect::services;
 use crate::doors::Doors;
 use crate::error::{Diagnostic, Exit};
 use crate::listener::Change;
-use crate::memory;
 use crate::metrics::Metrics;
 use crate::run::Conductor;
 use crate::source::http::{Behind, Door};
@@ -206,7 +205,6 @@ impl State {
             if let Err(why) = retained {
                 tracing::warn!("could not remove what is past its retention: {why}");
             }
-            memory::give_back();
         }
     }
 

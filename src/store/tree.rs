@@ -19,7 +19,7 @@ use super::log::{LOGGED_BYTES_MAX, Log, weight};
 use super::record;
 
 /// Bytes of pages that the engine keeps in memory.
-const CACHE_BYTES: u64 = 8 << 20;
+const CACHE_BYTES: u64 = 16 << 20;
 /// A page over a quarter of this would go to a file that the engine never syncs; a leaf holds
 /// about 17 rows of at most 8 KiB, so a quarter of 1 MiB leaves room.
 const SEGMENT_BYTES: usize = 1 << 20;
