@@ -924,7 +924,7 @@ fn a_run_whose_journal_would_fill_the_memory_is_stopped_also_after_a_kill() {
     house.file("flows/alert/hoard.toml", PATIENT);
     let server = house.serve();
     server.push("alert", &json!({}));
-    target.wait(10);
+    target.wait(20);
     server.kill();
     let server = house.serve();
     let why = wait_longer_for("the end", 3 * PATIENCE, || {
@@ -932,8 +932,9 @@ fn a_run_whose_journal_would_fill_the_memory_is_stopped_also_after_a_kill() {
         dead["dead"][0]["why"].as_str().map(str::to_owned)
     });
     assert_eq!(why, "the journal has more than 64 MiB; use `continue_as`");
+    // Each answer is there twice, as text and as what it says: about 2 MB, before the kill and after it.
     assert!(
-        (30..=70).contains(&target.seen().len()),
+        (30..=40).contains(&target.seen().len()),
         "{}",
         target.seen().len()
     );
