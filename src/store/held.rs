@@ -1,7 +1,7 @@
 //! Rows of commits that are in the log and not in the tree yet, where readers find them first.
 //!
-//! Invariant: what is looked up here before the tree is looked at is never older than what the tree
-//! has: the tree gets these rows before they go from here.
+//! Invariant: the tree gets these rows before they go from here, so whoever looks here first and then
+//! there misses none. Each row is as of a moment since the look began; a scan is no snapshot.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -29,13 +29,13 @@ impl Held {
         self.since.get_or_insert_with(Instant::now);
     }
 
-    /// All of it; no commit in it is larger than [`super::log::LOGGED_BYTES_MAX`].
+    /// All of it: few enough for one write of the engine.
     pub(super) fn rows(&self) -> &Changes {
         &self.rows
     }
 
     /// Bytes of all commits in it, and when the first came; `None` if there is none.
-    pub(super) fn load(&self) -> Option<(usize, Instant)> {
+    pub(super) fn unsettled(&self) -> Option<(usize, Instant)> {
         Some((self.bytes, self.since?))
     }
 

@@ -1,7 +1,7 @@
 //! The ledger: a small file of our own that says how far the database must have come.
 //!
-//! Invariant: written after each commit and before it is acknowledged, in two slots by turns, so that
-//! a torn write leaves the other one. A database behind its ledger has lost something that was
+//! Invariant: written after each commit and before it is acknowledged, always into that of two slots
+//! which was not synced last, so that a torn write leaves the other one. A database behind its ledger has lost something that was
 //! acknowledged. A process that dies leaves what was written; if the whole machine does, the ledger
 //! may be [`LEDGER_LAG_MAX`] behind, which is the least that the database must have come. What was
 //! acknowledged since then is on disk all the same, because the database is synced for itself.
@@ -66,6 +66,8 @@ impl Entry {
 pub(super) struct Ledger {
     file: File,
     path: PathBuf,
+    /// Where the slot begins that is written until the next sync.
+    slot: u64,
     /// When it must be synced; nothing was written since the last time if there is none.
     sync_at: Option<Instant>,
 }
@@ -90,36 +92,44 @@ impl Ledger {
             .write(true)
             .open(path)
             .map_err(|why| StoreError::io(path, &why))?;
-        Ok(Ledger {
+        let mut ledger = Ledger {
             file,
             path: path.to_owned(),
+            slot: 0,
             sync_at: None,
-        })
+        };
+        if let Some((newest, _)) = ledger.newest() {
+            ledger.slot = SLOT_STEP - newest;
+        }
+        Ok(ledger)
     }
 
     /// The newest entry that can be read.
     pub(super) fn read(&self) -> Result<Entry, StoreError> {
-        [0, SLOT_STEP]
-            .into_iter()
-            .filter_map(|at| {
-                let mut slot = [0; SLOT_BYTES];
-                self.file.read_exact_at(&mut slot, at).ok()?;
-                Entry::decode(&slot)
-            })
-            .max_by_key(|entry| entry.sequence)
-            .ok_or_else(|| {
-                StoreError::damaged(
-                    format!("the ledger {}", self.path.display()),
-                    "neither of its two slots can be read",
-                )
-            })
+        let newest = self.newest().map(|(_, entry)| entry);
+        newest.ok_or_else(|| {
+            StoreError::damaged(
+                format!("the ledger {}", self.path.display()),
+                "neither of its two slots can be read",
+            )
+        })
+    }
+
+    /// The slot with the newest entry, and what it says.
+    fn newest(&self) -> Option<(u64, Entry)> {
+        let read = |at| {
+            let mut slot = [0; SLOT_BYTES];
+            self.file.read_exact_at(&mut slot, at).ok()?;
+            Some((at, Entry::decode(&slot)?))
+        };
+        let slots = [0, SLOT_STEP].into_iter().filter_map(read);
+        slots.max_by_key(|(_, entry)| entry.sequence)
     }
 
     /// Says `entry`; synced by the next [`Ledger::sync_when_due`] after a while.
     pub(super) fn note(&mut self, entry: &Entry) -> Result<(), StoreError> {
-        let at = (entry.sequence % 2) * SLOT_STEP;
         self.file
-            .write_all_at(&entry.encode(), at)
+            .write_all_at(&entry.encode(), self.slot)
             .map_err(|why| StoreError::io(&self.path, &why))?;
         self.sync_at
             .get_or_insert_with(|| Instant::now() + LEDGER_LAG_MAX);
@@ -147,11 +157,14 @@ impl Ledger {
 
     /// Makes what was noted durable.
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {
-        let Some(_) = self.sync_at.take() else {
+        if self.sync_at.is_none() {
             return Ok(());
-        };
+        }
         self.file
             .sync_data()
-            .map_err(|why| StoreError::io(&self.path, &why))
+            .map_err(|why| StoreError::io(&self.path, &why))?;
+        self.sync_at = None;
+        self.slot = SLOT_STEP - self.slot;
+        Ok(())
     }
 }

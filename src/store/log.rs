@@ -14,15 +14,21 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
+use super::batch::BATCH_BYTES_MAX;
 use super::codec::{CodecError, Reader, Writer};
 use super::engine::Changes;
 use super::error::StoreError;
 use super::folder::{Folder, sync_folder, write_whole};
+use super::options::SETTLED_BYTES;
 
 /// Bytes of the file, written once: overwriting costs the file system nothing but the data.
 pub const LOG_BYTES: usize = 512 << 10;
 /// Commits with more bytes than this go to the tree at once, where they cost little more.
 pub const LOGGED_BYTES_MAX: usize = 128 << 10;
+/// The tree takes what was there before the last commit, and that one, in one write.
+const _: () = assert!(SETTLED_BYTES + LOGGED_BYTES_MAX <= BATCH_BYTES_MAX);
+/// The file holds them with what stands around each row.
+const _: () = assert!(2 * BATCH_BYTES_MAX <= LOG_BYTES);
 
 const MAGIC: [u8; 8] = *b"vigielog";
 /// Magic, length of what follows, its CRC32C.
@@ -45,7 +51,9 @@ impl Log {
     /// The log among the engine's files, made if there is none.
     pub(super) fn open(folder: &Folder) -> Result<Log, StoreError> {
         let path = folder.log();
-        if !path.exists() {
+        // A look that fails is no sign that there is none.
+        let is_there = path.try_exists();
+        if !is_there.map_err(|why| StoreError::io(&path, &why))? {
             write_whole(&path, &vec![0; LOG_BYTES])?;
             sync_folder(&folder.tree())?;
         }
@@ -59,7 +67,8 @@ impl Log {
         let bytes = fs::read(&self.path).map_err(|why| StoreError::io(&self.path, &why))?;
         let mut rest = bytes.as_slice();
         let mut found = Vec::new();
-        while let Some((sequence, changes)) = next(&mut rest) {
+        let wrong = |why: CodecError| StoreError::damaged(self.name(), why.to_string());
+        while let Some((sequence, changes)) = next(&mut rest).map_err(wrong)? {
             let ends = last + found.len() as u64;
             if sequence > ends + 1 {
                 return Err(self.hole(sequence, ends));
@@ -72,9 +81,12 @@ impl Log {
     }
 
     fn hole(&self, sequence: u64, ends: u64) -> StoreError {
-        let what = format!("the log {}", self.path.display());
         let why = format!("it goes on with commit {sequence}, and the database ends at {ends}");
-        StoreError::damaged(what, why)
+        StoreError::damaged(self.name(), why)
+    }
+
+    fn name(&self) -> String {
+        format!("the log {}", self.path.display())
     }
 
     /// Writes a commit behind the others; not durable before [`Log::sync`].
@@ -134,16 +146,22 @@ fn encode(sequence: u64, changes: &Changes) -> Vec<u8> {
 }
 
 /// The record at the beginning of `bytes`, which then begin behind it; `None` if there is no whole one.
-fn next(bytes: &mut &[u8]) -> Option<(u64, Changes)> {
+fn next(bytes: &mut &[u8]) -> Result<Option<(u64, Changes)>, CodecError> {
+    let Some((content, rest)) = content(bytes) else {
+        return Ok(None);
+    };
+    *bytes = rest;
+    decode(content).map(Some)
+}
+
+/// The content of the record at the beginning of `bytes`, and what stands behind it.
+fn content(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (head, rest) = bytes.split_first_chunk::<HEAD_BYTES>()?;
     let length = u32::from_le_bytes(*head[8..].first_chunk()?) as usize;
     let crc = u32::from_le_bytes(*head[12..].first_chunk()?);
     let (content, rest) = rest.split_at_checked(length)?;
-    if head[..8] != MAGIC || crc != crc32c::crc32c(content) {
-        return None;
-    }
-    *bytes = rest;
-    decode(content).ok()
+    let is_whole = head[..8] == MAGIC && crc == crc32c::crc32c(content);
+    is_whole.then_some((content, rest))
 }
 
 fn decode(content: &[u8]) -> Result<(u64, Changes), CodecError> {
@@ -151,10 +169,14 @@ fn decode(content: &[u8]) -> Result<(u64, Changes), CodecError> {
     let sequence = input.number()?;
     let mut changes = Changes::new();
     for _ in 0..input.number()? {
-        let kept = input.byte()? == KEPT;
+        let kind = input.byte()?;
         let key = input.bytes()?.to_vec();
-        let row = kept.then(|| input.bytes()).transpose()?;
-        changes.insert(key, row.map(<[u8]>::to_vec));
+        let row = match kind {
+            KEPT => Some(input.bytes()?.to_vec()),
+            REMOVED => None,
+            _ => return Err(CodecError::Wrong("a row is neither kept nor removed")),
+        };
+        changes.insert(key, row);
     }
     input.end()?;
     Ok((sequence, changes))

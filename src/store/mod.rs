@@ -33,7 +33,6 @@ mod plan;
 mod progress;
 mod quarantine;
 mod reads;
-
 mod rebuild;
 mod record;
 mod recovery;
@@ -174,8 +173,9 @@ impl Store {
     /// Keeps everything in `batch`, or nothing of it; when this answers `Ok`, it is on disk.
     ///
     /// # Errors
-    /// [`StoreError::Full`] and [`StoreError::TooLarge`]: nothing was kept. [`StoreError::Failed`]
-    /// and [`StoreError::Closed`]: whether it was kept is not known.
+    /// [`StoreError::TooLarge`]: nothing was kept. [`StoreError::Full`]: nothing was, unless the disk
+    /// filled up at the very last; [`StoreError::Failed`] and [`StoreError::Closed`]: whether it was
+    /// kept is not known.
     pub async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
         self.hand_over(batch).await?.kept().await
     }

@@ -78,8 +78,8 @@ fn open_whole(
     } else {
         verify::look_at_ends(&engine, &summary, &heads)?;
     }
-    if summary.sequence > entry.sequence {
-        // The last commit was cut off before the ledger; nobody was told, and now it counts.
+    if summary.sequence > entry.sequence || stop.is_none() {
+        // The last commits were cut off before the ledger was synced, or before it knew; now they count.
         engine.sync()?;
         ledger.write(&entry_of(&summary))?;
     }

@@ -66,7 +66,7 @@ impl Default for Options {
 /// When the tree takes over what is only in the log: whatever comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settling {
-    /// Bytes of the commits there.
+    /// Bytes of the commits there; more than [`SETTLED_BYTES`] is for tests.
     pub bytes: usize,
     /// Time since the first of them.
     pub after: Duration,
@@ -115,7 +115,7 @@ pub enum Point {
     BeforeSync,
     /// The batch is on disk, the ledger does not know.
     AfterSync,
-    /// Everything is on disk, nobody has been told.
+    /// The ledger knows, nobody has been told.
     BeforeAnswer,
     /// Batches that were answered are in the log and not in the tree.
     BeforeSettling,

@@ -54,7 +54,7 @@ impl Committer {
         let Some(mut illness) = self.illness.take() else {
             return;
         };
-        match self.reopen(&illness.error) {
+        match self.reopen() {
             Ok(()) => {
                 Counters::add(&self.shared.counters.recoveries, 1);
                 // What the engine made of its files has not been read.
@@ -78,14 +78,14 @@ impl Committer {
     }
 
     /// Opens the tree again and makes sure of everything that it shows, whether acknowledged or not.
-    fn reopen(&mut self, error: &StoreError) -> Result<(), StoreError> {
+    fn reopen(&mut self) -> Result<(), StoreError> {
         let shared = &self.shared;
         // Until this is published rows and summary may be of different commits.
         let mut survey = shared.survey();
         *survey = None;
-        if matches!(error, StoreError::Failed { .. }) {
-            redirty(&shared.folder.tree_file())?;
-        }
+        // Whatever was said: pages that failed to be written may pass for written, and what they
+        // hold may have been acknowledged, out of the log.
+        redirty(&shared.folder.tree_file())?;
         shared.engine.reopen()?;
         // An exchange of two databases may have failed before its names were on disk.
         sync_folder(&shared.folder.0)?;

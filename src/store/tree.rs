@@ -64,12 +64,12 @@ impl Tree {
             log: Mutex::new(Log::open(folder)?),
             held: RwLock::default(),
         };
-        tree.catch_up()?;
+        tree.replay()?;
         Ok(tree)
     }
 
     /// The commits of the log one after the other, as they were.
-    fn catch_up(&self) -> Result<(), StoreError> {
+    fn replay(&self) -> Result<(), StoreError> {
         // A summary that cannot be read is told by whoever needs it.
         let Some(last) = self.last_commit()? else {
             return Ok(());
@@ -141,7 +141,7 @@ impl Tree {
 
     /// Bytes of the commits that the tree does not have yet, and since when; `None` if it has all.
     pub(super) fn unsettled(&self) -> Option<(usize, Instant)> {
-        self.held().load()
+        self.held().unsettled()
     }
 
     /// The tree takes everything, at once, and the log begins again.
@@ -162,7 +162,8 @@ impl Tree {
         self.log().clear()
     }
 
-    /// Puts all changes into the tree at once; not durable before [`Tree::sync`].
+    /// Puts all changes into the tree at once, past the log, when nothing is held; not durable before
+    /// [`Tree::sync`].
     pub(super) fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         for (key, bytes) in changes {

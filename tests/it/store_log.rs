@@ -1,6 +1,7 @@
 //! The log in front of the tree: what is only there survives, and damage to it is told.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -8,6 +9,8 @@ use vigie::store::{
     Batch, Failpoints, LOG_BYTES, LOGGED_BYTES_MAX, Mishap, Options, Point, Settling, Store,
     StoreError, check, repair,
 };
+
+use crate::house::wait_for;
 
 use super::store::{event, open, options, push, texts};
 
@@ -18,9 +21,14 @@ fn log_of(folder: &Path) -> PathBuf {
     folder.join("tree/log")
 }
 
-/// A store that the tree takes nothing over from by itself, killed after `texts` were accepted.
+/// A store whose tree takes nothing over by itself, killed after `texts` were accepted.
 fn killed(texts: &[&str]) -> TempDir {
     let folder = TempDir::new().unwrap();
+    kill_after(folder.path(), texts);
+    folder
+}
+
+fn kill_after(folder: &Path, texts: &[&str]) {
     let failpoints = Failpoints::new();
     let settling = Settling {
         bytes: usize::MAX,
@@ -31,7 +39,7 @@ fn killed(texts: &[&str]) -> TempDir {
         settling,
         ..options()
     };
-    let store = Store::open(folder.path(), options).unwrap();
+    let store = Store::open(folder, options).unwrap();
     for text in texts {
         push(&store, "alert", &event(text));
     }
@@ -40,7 +48,6 @@ fn killed(texts: &[&str]) -> TempDir {
     batch.push("alert", &event("too late"), None).unwrap();
     let answer = store.commit_blocking(batch);
     assert_eq!(answer, Err(StoreError::Closed));
-    folder
 }
 
 /// Where the records begin, and where the last one ends.
@@ -149,15 +156,84 @@ fn what_an_earlier_turn_left_in_the_log_is_no_news() {
 
     // A new record in front, the old ones behind it.
     let folder = killed(&["needle 1", "needle 2", "needle 3"]);
-    let store = open(folder.path());
-    let same_length = "needle 4";
-    push(&store, "alert", &event(same_length));
+    kill_after(folder.path(), &["needle 4"]);
     let log = std::fs::read(log_of(folder.path())).unwrap();
-    assert!(records(&log).len() > 2, "{:?}", records(&log));
+    assert_eq!(records(&log).len(), 4, "{:?}", records(&log));
+    assert!(!holds(&folder.path().join("tree/db"), "needle 4"));
+    assert_eq!(
+        texts(&open(folder.path()), "alert"),
+        ["needle 1", "needle 2", "needle 3", "needle 4"]
+    );
+}
+
+#[test]
+fn a_tree_that_cannot_take_over_loses_nothing_that_was_answered() {
+    for point in [Point::BeforeSettling, Point::AfterSettling] {
+        for mishap in [Mishap::Full, Mishap::Fails, Mishap::Kill] {
+            settles_badly(point, mishap);
+        }
+    }
+}
+
+fn settles_badly(point: Point, mishap: Mishap) {
+    let folder = TempDir::new().unwrap();
+    let failpoints = Failpoints::new();
+    let options = Options {
+        failpoints: failpoints.clone(),
+        settling: at_once(),
+        ..options()
+    };
+    let store = Store::open(folder.path(), options).unwrap();
+    push(&store, "alert", &event("before"));
+    failpoints.arm(1, point, mishap);
+    push(&store, "alert", &event("answered"));
+    wait_for("the mishap", || (!failpoints.is_armed()).then_some(()));
+    let mut expected = vec!["before", "answered"];
+    if mishap != Mishap::Kill {
+        wait_for("the store", || {
+            let mut batch = Batch::new();
+            batch.push("alert", &event("after"), None).unwrap();
+            store.commit_blocking(batch).ok()
+        });
+        expected.push("after");
+        assert_eq!(texts(&store, "alert"), expected);
+    }
     drop(store);
-    std::fs::write(log_of(folder.path()), &log).unwrap();
-    let kept = texts(&open(folder.path()), "alert");
-    assert_eq!(kept.len(), 4, "{kept:?}");
+    assert_eq!(check(folder.path()).unwrap().problems, Vec::<String>::new());
+    assert_eq!(texts(&open(folder.path()), "alert"), expected);
+}
+
+fn at_once() -> Settling {
+    Settling {
+        bytes: 0,
+        ..Settling::default()
+    }
+}
+
+#[test]
+fn whoever_reads_misses_nothing_while_the_tree_takes_over() {
+    let folder = TempDir::new().unwrap();
+    let options = Options {
+        settling: at_once(),
+        ..options()
+    };
+    let store = Store::open(folder.path(), options).unwrap();
+    let written = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 1..=300 {
+                push(&store, "alert", &event("text"));
+                written.store(number, Ordering::SeqCst);
+            }
+        });
+        while written.load(Ordering::SeqCst) < 300 {
+            let at_least = written.load(Ordering::SeqCst);
+            let events = store.events("alert", 1, 1_000).unwrap();
+            assert!(events.len() as u64 >= at_least, "{at_least}");
+            let numbers = events.iter().map(|event| event.id.number);
+            assert!(numbers.eq(1..=events.len() as u64));
+        }
+    });
 }
 
 #[test]
