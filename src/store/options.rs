@@ -22,7 +22,7 @@ pub const SETTLE_AFTER: Duration = Duration::from_secs(1);
 /// How long after a commit the engine's file is looked at, once for all commits in between.
 pub const LOOK_AFTER: Duration = Duration::from_secs(5);
 /// How long after a compaction at work the next one may begin.
-pub const COMPACTION_PAUSE: Duration = Duration::from_secs(30);
+pub const COMPACTION_PAUSE: Duration = Duration::from_secs(15);
 /// The least bytes of a file of air that are given back: twice those of an empty store.
 pub const AIR_BYTES_MIN: u64 = 2 << 20;
 /// So many more must there be for each commit since the last look: the busier the store, the more air
