@@ -2,7 +2,8 @@
 //!
 //! Invariant: however long it goes on, no more come than the rate allows, and on top of that what one
 //! second allows, or one delivery if that is larger. What comes too early is not kept and not lost: its
-//! door holds it, or its sender is told to come back, as by a channel that is full.
+//! door holds it, or its sender is told to come back, as by a channel that is full. (`governor`, which
+//! counts the requests of a token, refuses for ever what is more at once than a second allows.)
 
 use std::num::NonZeroU32;
 use std::sync::Mutex;

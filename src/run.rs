@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::engine::{Input, StepEnd};
 use crate::event::{Event, RunId, Value};
 use crate::flow::Flow;
-use crate::journal::{End, EndState, Entry, Journal};
+use crate::journal::{End, EndState, Entry, JOURNAL_BYTES_MAX, Journal};
 use crate::locals::{Effects, RunLocals};
 use crate::metrics::Metrics;
 use crate::replay::{Asked, Replay};
@@ -205,7 +205,8 @@ impl Conductor {
                 return Err(Interrupted::Halted);
             }
             if work.journal.is_too_large() {
-                let message = "the journal has more than 64 MiB; use `continue_as`".to_owned();
+                let most = JOURNAL_BYTES_MAX >> 20;
+                let message = format!("the journal has more than {most} MiB; use `continue_as`");
                 return Ok(Stage::End(EndState::Failed, message, Value::Null));
             }
             let (end, asked) = self.think(work).await?;

@@ -1,10 +1,11 @@
 //! The ledger: a small file of our own that says how far the database must have come.
 //!
 //! Invariant: written after each commit and before it is acknowledged, always into that of two slots
-//! which was not synced last, so that a torn write leaves the other one. A database behind its ledger has lost something that was
-//! acknowledged. A process that dies leaves what was written; if the whole machine does, the ledger
-//! may be [`LEDGER_LAG_MAX`] behind, which is the least that the database must have come. What was
-//! acknowledged since then is on disk all the same, because the database is synced for itself.
+//! which was not synced last, so that a torn write leaves the other one. A database behind its ledger
+//! has lost something that was acknowledged. A process that dies leaves what was written; if the whole
+//! machine does, the ledger may be [`LEDGER_LAG_MAX`] behind, which is the least that the database must
+//! have come. What was acknowledged since then is on disk all the same, because the database is synced
+//! for itself.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;

@@ -1,6 +1,6 @@
 //! An open tree: the engine's, with the log of what it does not have yet.
 //!
-//! Invariant: what [`Tree::sync`] or [`Tree::sync_log`] said is done is on disk. The engine's own
+//! Invariant: what [`Tree::sync`] or [`Tree::sync_written`] said is done is on disk. The engine's own
 //! flush is not (on Linux it never calls fsync), so its one file is synced here through a second
 //! handle. Nothing but this file and `error.rs` names the engine.
 

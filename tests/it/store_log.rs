@@ -61,6 +61,20 @@ fn records(log: &[u8]) -> Vec<usize> {
     places
 }
 
+/// Changes the log, knowing where its second record begins; what it holds now.
+fn spoil(folder: &Path, change: impl FnOnce(&mut Vec<u8>, usize)) -> Vec<u8> {
+    let mut log = std::fs::read(log_of(folder)).unwrap();
+    let second = records(&log)[1];
+    change(&mut log, second);
+    std::fs::write(log_of(folder), &log).unwrap();
+    log
+}
+
+fn refuses(folder: &Path, why: &str) {
+    let refused = Store::open(folder, options()).unwrap_err().to_string();
+    assert!(refused.contains(why), "{refused}");
+}
+
 fn holds(path: &Path, needle: &str) -> bool {
     let bytes = std::fs::read(path).unwrap();
     bytes
@@ -88,17 +102,10 @@ fn what_only_the_log_has_is_there_after_a_kill() {
 #[test]
 fn a_flipped_bit_in_the_log_is_loud_and_repair_keeps_the_other_commits() {
     let folder = killed(&["needle 1", "needle 2", "needle 3"]);
-    let mut log = std::fs::read(log_of(folder.path())).unwrap();
-    let second = records(&log)[1];
-    log[second + HEAD_BYTES + 40] ^= 1;
-    std::fs::write(log_of(folder.path()), &log).unwrap();
-    let refused = Store::open(folder.path(), options()).unwrap_err();
-    assert!(
-        refused
-            .to_string()
-            .contains("its last 2 commits are missing"),
-        "{refused}"
-    );
+    let log = spoil(folder.path(), |log, second| {
+        log[second + HEAD_BYTES + 40] ^= 1;
+    });
+    refuses(folder.path(), "its last 2 commits are missing");
     let left = std::fs::read(log_of(folder.path())).unwrap();
     assert!(left == log, "a refused start changes nothing");
     assert!(!check(folder.path()).unwrap().problems.is_empty());
@@ -112,17 +119,9 @@ fn a_flipped_bit_in_the_log_is_loud_and_repair_keeps_the_other_commits() {
 #[test]
 fn a_log_that_begins_too_late_is_refused_by_number() {
     let folder = killed(&["needle 1", "needle 2", "needle 3"]);
-    let mut log = std::fs::read(log_of(folder.path())).unwrap();
-    let second = records(&log)[1];
-    log.drain(..second);
-    std::fs::write(log_of(folder.path()), &log).unwrap();
-    let refused = Store::open(folder.path(), options()).unwrap_err();
-    assert!(
-        refused
-            .to_string()
-            .contains("it goes on with commit 2, and the database ends at 0"),
-        "{refused}"
-    );
+    spoil(folder.path(), |log, second| drop(log.drain(..second)));
+    let why = "it goes on with commit 2, and the database ends at 0";
+    refuses(folder.path(), why);
     repair(folder.path()).unwrap();
     let kept = texts(&open(folder.path()), "alert");
     assert_eq!(kept, ["needle 2", "needle 3"]);
@@ -132,13 +131,7 @@ fn a_log_that_begins_too_late_is_refused_by_number() {
 fn a_log_that_is_gone_is_missed() {
     let folder = killed(&["needle 1"]);
     std::fs::remove_file(log_of(folder.path())).unwrap();
-    let refused = Store::open(folder.path(), options()).unwrap_err();
-    assert!(
-        refused
-            .to_string()
-            .contains("its last 1 commits are missing"),
-        "{refused}"
-    );
+    refuses(folder.path(), "its last 1 commits are missing");
 }
 
 #[test]
